@@ -1,0 +1,165 @@
+"""The agent file: one executable that brings its own Python, packages and libraries.
+
+What goes in follows from what the entry module imports, so it cannot drift from the code.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.metadata as metadata
+import os
+import platform
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import UserError
+from orchestrator.runtime import relocatable
+
+ENTRY = "orchestrator.wiring.agent"
+# What an agent may import from outside; with what these require. Each costs every worker node its bytes.
+ALLOWED = ("httpx", "libtorrent", "isal", "structlog", "psutil")
+_STAMP = 1577836800  # 2020-01-01: the same bytes whenever it is built
+_HERE = Path(__file__).resolve().parent
+_SOURCES = _HERE.parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFile:
+    """A built agent file: where it is, its bytes, and the hex SHA-256 of its content."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    modules: dict[str, Path]  # path in site-packages → source
+    packages: list[str]
+    entry: str
+
+
+def agent_file(cache_dir: Path, *, entry: str = ENTRY, roots: Sequence[Path] = ()) -> AgentFile:
+    """The agent file of the present code, from ``cache_dir`` when it was built from the same inputs before.
+
+    Several processes may ask at once. Errors as ``build_agent``.
+    """
+    contents = _contents(entry, roots)
+    path = cache_dir / f"orchestrate-agent-{_digest(contents)[:16]}"
+    if not path.exists():
+        return _build(path, contents)
+    return _describe(path)
+
+
+def build_agent(out: Path, *, entry: str = ENTRY, roots: Sequence[Path] = ()) -> AgentFile:
+    """Write the agent file to ``out``, whole or not at all; the same inputs give the same bytes.
+
+    It runs ``python -m entry`` with its arguments. Our own modules are looked for where this package
+    is, and in ``roots``. UserError when ``entry`` imports, at once and not inside a function,
+    a package that is not in ALLOWED: the message has the chain of imports.
+    """
+    return _build(out, _contents(entry, roots))
+
+
+def _contents(entry: str, roots: Sequence[Path]) -> _Contents:
+    ours = {entry.partition(".")[0], "orchestrator"}
+    found = relocatable.closure(entry, [*roots, _SOURCES], ours)
+    allowed = set(relocatable.requirements(ALLOWED))
+    providers = metadata.packages_distributions()
+
+    def distribution(top: str) -> str:
+        return providers.get(top, [top])[0].lower().replace("_", "-")
+
+    for top, chain in found.always.items():
+        if distribution(top) not in allowed:
+            raise UserError(
+                f"the agent file may not hold {top}, which {' → '.join(chain)} imports; import it inside the "
+                "function that needs it, or in a module the agent does not import",
+                package=top,
+                chain=list(chain),
+            )
+    wanted = {distribution(top) for top in (*found.always, *found.sometimes)} & allowed
+    modules = {}
+    for name, path in found.modules.items():
+        base = name.replace(".", "/")
+        modules[f"{base}/__init__.py" if path.name == "__init__.py" else f"{base}.py"] = path
+    return _Contents(modules, relocatable.requirements(wanted), entry)
+
+
+def _digest(contents: _Contents) -> str:
+    """Of all inputs: sources, builder, packages' versions, interpreter and its C library."""
+    state = hashlib.sha256()
+    builder = [*(_HERE.parent / "runtime" / "relocatable").glob("*.py"), Path(__file__), _HERE / "header.sh"]
+    for name, path in [*sorted(contents.modules.items()), *((p.name, p) for p in sorted(builder))]:
+        state.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    for package in contents.packages:
+        state.update(f"{package} {metadata.version(package)}\n".encode())
+    state.update(f"{contents.entry} {sys.version} {platform.machine()} {platform.libc_ver()}\n".encode())
+    for path in relocatable.native_inputs():
+        facts = path.stat()
+        state.update(f"{path} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return state.hexdigest()
+
+
+def _build(out: Path, contents: _Contents) -> AgentFile:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".agent.", dir=out.parent) as scratch:
+        tree = relocatable.build(
+            Path(scratch, "tree"), packages=contents.packages, extra_sources=contents.modules
+        )
+        payload = Path(scratch, "payload")
+        _pack(tree.path, payload)
+        with payload.open("rb") as packed:
+            digest = hashlib.file_digest(packed, "sha256").hexdigest()
+        part = Path(scratch, "agent")
+        header = _header(digest[:32], contents.entry, tree.size)
+        with part.open("wb") as result:
+            result.write(header)
+            result.write(payload.read_bytes())
+            result.flush()
+            os.fsync(result.fileno())
+        part.chmod(0o755)
+        part.replace(out)
+    return _describe(out)
+
+
+def _header(digest: str, entry: str, size: int) -> bytes:
+    text = (_HERE / "header.sh").read_text()
+    for key, value in {
+        "@DIGEST@": digest,
+        "@ENTRY@": entry,
+        "@MACHINE@": platform.machine(),
+        "@MEBIBYTES@": str(-(-size // 2**20)),
+    }.items():
+        text = text.replace(key, value)
+    # The offset (tail counts from 1) is padded to the placeholder's width, so it does not move itself.
+    width = len("@OFFSET@")
+    return text.replace("@OFFSET@", str(len(text.encode()) + 1).ljust(width)).encode()
+
+
+def _pack(tree: Path, out: Path) -> None:
+    """A gzip'ed tar of ``tree``; its last member, ``complete``, proves that it was unpacked to the end."""
+    (tree / "complete").touch()
+    members = sorted(p for p in tree.rglob("*") if p.name != "complete" or p.parent != tree)
+    with out.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+            for path in [*members, tree / "complete"]:
+                entry = archive.gettarinfo(path, path.relative_to(tree).as_posix())
+                entry.uid = entry.gid = 0
+                entry.uname = entry.gname = ""
+                entry.mtime = _STAMP
+                if entry.isreg():
+                    with path.open("rb") as content:
+                        archive.addfile(entry, content)
+                else:
+                    archive.addfile(entry)
+
+
+def _describe(path: Path) -> AgentFile:
+    with path.open("rb") as content:
+        return AgentFile(path, path.stat().st_size, hashlib.file_digest(content, "sha256").hexdigest())

@@ -1,0 +1,141 @@
+"""Files in and out of a job's work directory, through the catalogue and the storage elements."""
+
+from __future__ import annotations
+
+import asyncio
+import glob
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from orchestrator.catalogue import client as catalogue
+from orchestrator.errors import PermanentError, TemporaryError
+from orchestrator.jobs.model import Input, OutputSpec
+from orchestrator.runtime.clock import Clock
+from orchestrator.runtime.http import Api
+from orchestrator.tasks.model import Output
+
+_AT_ONCE = 8
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A file to store: its path, and what its OutputFile entry asks for."""
+
+    path: Path
+    spec: OutputSpec
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What OutputFile stands for: the files, the patterns that match nothing, files that share a name."""
+
+    files: tuple[Chosen, ...]
+    missing: tuple[str, ...]
+    clashes: tuple[str, ...]
+
+
+async def patiently(
+    work: Callable[[], Awaitable[T]], clock: Clock, patience: float, *, pause: float = 0.5
+) -> T:
+    """``work``, again after each TemporaryError until ``patience`` seconds have passed; then that error."""
+    give_up = clock.monotonic() + patience
+    while True:
+        try:
+            return await work()
+        except TemporaryError as error:
+            wait = max(pause, min(error.retry_in, 10.0))
+            if clock.monotonic() + wait > give_up:
+                raise
+        await asyncio.sleep(wait)
+        pause = min(10.0, pause * 2)
+
+
+async def fetch(
+    api: Api, inputs: Sequence[Input], directory: Path, token: str, clock: Clock, patience: float
+) -> None:
+    """Every input stands in ``directory``, checked. The first that cannot be had raises its GridError."""
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(wanted: Input) -> None:
+        target = directory / wanted.name
+        if not target.resolve().is_relative_to(directory.resolve()):
+            raise PermanentError(f"input {wanted.lfn} would be put outside the work directory: {wanted.name}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        async with gate:
+            await patiently(lambda: catalogue.get(api, wanted.lfn, target, token), clock, patience)
+        if wanted.executable:
+            target.chmod(target.stat().st_mode | 0o700)
+
+    async with first_error(asyncio.TaskGroup()) as group:
+        for wanted in inputs:
+            group.create_task(one(wanted))
+
+
+def choose(directory: Path, specs: Sequence[OutputSpec]) -> Choice:
+    """The files that ``specs`` name now: regular ones inside ``directory``, each once."""
+    root = directory.resolve()
+    found: dict[Path, OutputSpec] = {}
+    missing = []
+    for spec in specs:
+        matching = sorted(glob.glob(spec.pattern, root_dir=root, recursive=True))
+        paths = [path for name in matching if (path := (root / name)).is_file() and _inside(path, root)]
+        if not paths:
+            missing.append(spec.pattern)
+        for path in paths:
+            found.setdefault(path, spec)
+    names = [path.name for path in found]
+    clashes = sorted({name for name in names if names.count(name) > 1})
+    return Choice(tuple(Chosen(path, spec) for path, spec in found.items()), tuple(missing), tuple(clashes))
+
+
+async def store(
+    api: Api, files: Sequence[Chosen], directory: str, token: str, clock: Clock, patience: float
+) -> list[Output]:
+    """Every file is stored (not registered) for the LFN ``directory``/name; one Output per copy.
+
+    A copy beyond the first that no storage element takes is left out: compare with ``spec.copies``.
+    """
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(chosen: Chosen) -> Output:
+        se = chosen.spec.storage[0] if chosen.spec.storage else ""
+        lfn = f"{directory.rstrip('/')}/{chosen.path.name}"
+        async with gate:
+            kept = await patiently(lambda: catalogue.store(api, chosen.path, lfn, se, token), clock, patience)
+        return Output.from_json(kept.to_json())
+
+    async with first_error(asyncio.TaskGroup()) as group:
+        tasks = [group.create_task(one(chosen)) for chosen in files]
+    return [task.result() for task in tasks]
+
+
+def too_few(files: Sequence[Chosen], outputs: Sequence[Output]) -> list[str]:
+    """Names of the files that have fewer copies than asked."""
+    have: dict[str, int] = {}
+    for output in outputs:
+        name = output.lfn.rpartition("/")[2]
+        have[name] = have.get(name, 0) + 1
+    return [chosen.path.name for chosen in files if have.get(chosen.path.name, 0) < chosen.spec.copies]
+
+
+def _inside(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root)
+
+
+class first_error:
+    """A TaskGroup whose first error is raised as it is, not in a group of errors."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+
+    async def __aenter__(self) -> asyncio.TaskGroup:
+        return await self._group.__aenter__()
+
+    async def __aexit__(self, *what: object) -> None:
+        try:
+            await self._group.__aexit__(*what)  # type: ignore[arg-type]
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None

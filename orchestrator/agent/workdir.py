@@ -1,0 +1,45 @@
+"""A work directory of one agent's own; what killed agents left beside it goes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def own(base: Path) -> Iterator[Path]:
+    """A fresh folder below ``base`` (0700), gone at the end. Folders of agents that live are left alone.
+
+    A folder's agent holds a lock on its file ``alive`` as long as it lives, however it ends.
+    """
+    base.mkdir(parents=True, exist_ok=True)
+    for other in base.glob("agent-*"):
+        _remove_dead(other)
+    folder = Path(tempfile.mkdtemp(prefix="agent-", dir=base))
+    lock = os.open(folder / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _remove_dead(folder: Path) -> None:
+    try:
+        lock = os.open(folder / "alive", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return  # just being made, or going
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)

@@ -1,0 +1,63 @@
+"""The routes of the authentication service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from orchestrator.auth.issuer import Issuer, person_from
+from orchestrator.errors import NotAllowed
+from orchestrator.runtime.web import body, caller, route
+
+
+def routes(issuer: Issuer, jwks: Mapping[str, Any]) -> list[Route]:
+    """/v1/auth/*; ``jwks`` is the public half of the signing key."""
+
+    async def token(request: Request) -> Any:
+        return await issuer.token(str((await body(request)).get("assertion", "")))
+
+    async def keys(_: Request) -> Any:
+        return dict(jwks)
+
+    async def enrolments(request: Request) -> Any:
+        caller(request).require("vobox", "admin")
+        asked = await body(request)
+        return issuer.enrolment(
+            str(asked["site"]), str(asked.get("ce", "")), float(asked.get("lifetime", 3600))
+        )
+
+    async def redeem(request: Request) -> Any:
+        return await issuer.redeem(caller(request), str((await body(request)).get("host", "")))
+
+    async def renew(request: Request) -> Any:
+        return issuer.renew(caller(request))
+
+    async def whoami(request: Request) -> Any:
+        who = caller(request)
+        return {"subject": who.subject, "roles": sorted(who.roles), "expires": who.claims.get("exp")}
+
+    async def people(request: Request) -> Any:
+        caller(request).require("user", "admin")
+        return [person.to_json() for person in await issuer.people.all()]
+
+    async def save(request: Request) -> Any:
+        who = caller(request).require("admin")
+        person = person_from(await body(request))
+        if person.name == who.name and "admin" not in person.roles:
+            raise NotAllowed("an admin cannot take the admin role from themselves; ask another admin")
+        await issuer.people.save(person)
+        return person.to_json()
+
+    return [
+        route("POST", "/v1/auth/token", token),
+        route("GET", "/v1/auth/keys", keys),
+        route("POST", "/v1/auth/enrolments", enrolments),
+        route("POST", "/v1/auth/redeem", redeem),
+        route("POST", "/v1/auth/renew", renew),
+        route("GET", "/v1/auth/me", whoami),
+        route("GET", "/v1/auth/users", people),
+        route("POST", "/v1/auth/users", save),
+    ]

@@ -1,0 +1,181 @@
+"""The catalogue from outside: calls of its API, and whole files up and down. The job agent carries it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import httpx
+
+from orchestrator.catalogue.model import Entry, Output
+from orchestrator.errors import PermanentError, TemporaryError
+from orchestrator.runtime.http import Api
+
+BLOCK = 1 << 20  # bytes read or written at once
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Size in bytes and checksums of a file."""
+
+    size: int
+    md5: str
+    adler32: str
+
+
+def sums(path: Path) -> Sums:
+    """Size, MD5 and Adler-32 of a local file."""
+    md5, adler, size = hashlib.md5(usedforsecurity=False), 1, 0
+    with path.open("rb") as source:
+        while block := source.read(BLOCK):
+            md5.update(block)
+            adler = zlib.adler32(block, adler)
+            size += len(block)
+    return Sums(size, md5.hexdigest(), f"{adler:08x}")
+
+
+async def ls(api: Api, path: str) -> list[Entry]:
+    """What a directory holds, or the file itself."""
+    return [Entry.from_json(one) for one in await api.get("/v1/catalogue/ls", path=path)]
+
+
+async def stat(api: Api, path: str) -> Entry:
+    """One entry; NotFound when there is none."""
+    return Entry.from_json(await api.get("/v1/catalogue/stat", path=path))
+
+
+async def find(api: Api, path: str, pattern: str) -> list[Entry]:
+    """Files below ``path`` whose name matches a shell pattern."""
+    return [Entry.from_json(one) for one in await api.get("/v1/catalogue/find", path=path, pattern=pattern)]
+
+
+async def whereis(api: Api, path: str) -> list[dict[str, Any]]:
+    """se, site and pfn of every copy."""
+    return list(await api.get("/v1/catalogue/whereis", path=path))
+
+
+async def mkdir(api: Api, path: str) -> None:
+    """The directory and those above it exist."""
+    await api.post("/v1/catalogue/mkdir", {"path": path})
+
+
+async def rm(api: Api, path: str, recursive: bool = False) -> int:
+    """The entry is gone; returns how many went."""
+    return int((await api.post("/v1/catalogue/rm", {"path": path, "recursive": recursive}))["removed"])
+
+
+async def mv(api: Api, path: str, to: str) -> None:
+    """The entry has a new name."""
+    await api.post("/v1/catalogue/mv", {"path": path, "to": to})
+
+
+async def store(api: Api, source: Path, lfn: str, se: str = "", token: str | None = None) -> Output:
+    """Copy a local file to a storage element; it is not in the catalogue yet.
+
+    ``token`` instead of the Api's own (an agent uses the job's). PermanentError when the storage
+    element refuses, TemporaryError when it does not answer.
+    """
+    told = await asyncio.to_thread(sums, source)
+    asked = {"lfn": lfn, "size": told.size, "md5": told.md5, "se": se}
+    place = await api.post("/v1/catalogue/write", asked, token=token)
+    write = place["writes"][0]
+    await _put(api.http, write["url"], write["envelope"], source, told.size)
+    return Output(place["lfn"], place["guid"], told.size, told.md5, told.adler32, write["se"], write["pfn"])
+
+
+async def register(api: Api, output: Output) -> None:
+    """The stored file is in the catalogue."""
+    copies = [{"se": output.se, "pfn": output.pfn}]
+    await api.post("/v1/catalogue/register", {**output.to_json(), "replicas": copies})
+
+
+async def put(api: Api, source: Path, lfn: str, se: str = "") -> Output:
+    """Copy a local file to a storage element and register it."""
+    output = await store(api, source, lfn, se)
+    await register(api, output)
+    return output
+
+
+async def get(api: Api, lfn: str, target: Path, token: str | None = None) -> Entry:
+    """Copy a file of the catalogue to ``target`` (atomic), the closest replica first, checked by size and MD5."""
+    told = await api.post("/v1/catalogue/read", {"lfn": lfn}, token=token)
+    part = target.with_name(f".{target.name}.part")
+    failures: list[str] = []
+    for read in told["reads"]:
+        try:
+            with part.open("wb") as out:
+                found = await _download(api.http, read["url"], read["envelope"], out)
+        except (TemporaryError, PermanentError) as error:
+            failures.append(f"{read['se']}: {error.message}")
+            continue
+        if found == (told["size"], told["md5"]):
+            part.replace(target)
+            return Entry.from_json(told)
+        failures.append(f"{read['se']}: has {found[0]} bytes with MD5 {found[1]}")
+    part.unlink(missing_ok=True)
+    raise TemporaryError(
+        f"no replica of {lfn} could be read: {'; '.join(failures) or 'there is none'}", lfn=lfn
+    )
+
+
+async def read_bytes(api: Api, lfn: str, most: int = 64 << 20) -> bytes:
+    """The content of a small file of the catalogue; PermanentError when it is larger than ``most`` bytes."""
+    import tempfile
+
+    entry = await stat(api, lfn)
+    if entry.size > most:
+        raise PermanentError(f"{lfn} has {entry.size} bytes; get it as a file", lfn=lfn)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "content"
+        await get(api, lfn, target)
+        return target.read_bytes()
+
+
+async def _put(http: httpx.AsyncClient, url: str, envelope: str, source: Path, size: int) -> None:
+    async def blocks() -> AsyncIterator[bytes]:
+        with source.open("rb") as stream:
+            while block := await asyncio.to_thread(stream.read, BLOCK):
+                yield block
+
+    headers = {"Authorization": f"Bearer {envelope}", "Content-Length": str(size)}
+    content: bytes | AsyncIterator[bytes] = source.read_bytes() if size <= BLOCK else blocks()
+    try:
+        answer = await http.put(
+            url, content=content, headers=headers, timeout=httpx.Timeout(60.0, connect=5.0)
+        )
+    except httpx.TransportError as error:
+        raise TemporaryError(f"{url} does not answer: {type(error).__name__} {error}", url=url) from error
+    _check(answer, url)
+
+
+async def _download(http: httpx.AsyncClient, url: str, envelope: str, out: BinaryIO) -> tuple[int, str]:
+    md5, size = hashlib.md5(usedforsecurity=False), 0
+    headers = {"Authorization": f"Bearer {envelope}"}
+    try:
+        async with http.stream(
+            "GET", url, headers=headers, timeout=httpx.Timeout(60.0, connect=5.0)
+        ) as answer:
+            if not answer.is_success:
+                await answer.aread()
+                _check(answer, url)
+            async for block in answer.aiter_bytes(BLOCK):
+                md5.update(block)
+                size += len(block)
+                out.write(block)
+    except httpx.TransportError as error:
+        raise TemporaryError(f"{url} does not answer: {type(error).__name__} {error}", url=url) from error
+    return size, md5.hexdigest()
+
+
+def _check(answer: httpx.Response, url: str) -> None:
+    if answer.is_success:
+        return
+    kind = TemporaryError if answer.status_code in (429, 502, 503, 504, 507) else PermanentError
+    raise kind(
+        f"{url} answered {answer.status_code}: {answer.text[:200]}", url=url, status=answer.status_code
+    )

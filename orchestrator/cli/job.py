@@ -1,0 +1,232 @@
+"""``orchestrate job submit|ps|show|output|kill|resubmit|why``: one call of ``jobs.client`` each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from orchestrator.errors import NotFound, UserError
+
+if TYPE_CHECKING:
+    from orchestrator.wiring.grid import Connection
+
+_SITE_HELP = "The site spec; default ./site.yaml, or the file that ORCHESTRATE_SITE names."
+SiteOption = Annotated[
+    Path | None, typer.Option("--site", "-s", metavar="SITE", envvar="ORCHESTRATE_SITE", help=_SITE_HELP)
+]
+Json = Annotated[bool, typer.Option("--json", help="For programs: JSON instead of text.")]
+Job = Annotated[int, typer.Argument(metavar="ID", help="A job's number.")]
+Jobs = Annotated[list[int], typer.Argument(metavar="ID…", help="Numbers of jobs.")]
+T = TypeVar("T")
+
+
+def register(app: typer.Typer) -> None:
+    """``orchestrate job …`` is in ``app``."""
+    group = typer.Typer(no_args_is_help=True, help="Submit jobs and look after them.")
+    for name, verb in (
+        ("submit", submit),
+        ("ps", ps),
+        ("show", show),
+        ("output", output),
+        ("kill", kill),
+        ("resubmit", resubmit),
+        ("why", why),
+    ):
+        group.command(name)(verb)
+    app.add_typer(group, name="job", rich_help_panel="Jobs")
+
+
+def submit(
+    file: Annotated[Path, typer.Argument(help="A JDL file.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="ARG…", help="What $1, $2 … in the JDL stand for.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to its end.")] = False,
+    site: SiteOption = None,
+    as_json: Json = False,
+) -> None:
+    """Submit a job. With --watch the exit code tells whether it succeeded.
+
+    Examples: `orchestrate job submit hello.jdl`, `orchestrate job submit sim.jdl 13 500 --watch`.
+    """
+    from orchestrator.cli import jobview
+    from orchestrator.jobs import client, model
+
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"JDL file {file} cannot be read: {error}") from error
+
+    async def act(grid: Connection) -> tuple[dict[str, Any], str]:
+        try:
+            made = await client.submit(grid.central, text, arguments or [])
+        except UserError as error:
+            raise _in_file(file, error) from error
+        if not as_json:
+            jobview.submitted(file, made)
+        state = ""
+        if watch:
+            async for event in client.watch(grid.central, made["task"]):
+                state = str(event["new"])
+                if not as_json:
+                    jobview.event(event)
+                if state in model.FINAL:
+                    break
+        return made, state
+
+    made, state = _grid(site, act)
+    if as_json:
+        typer.echo(json.dumps(made | ({"state": state} if state else {})))
+    if state and state not in model.SUCCESSES:
+        if not as_json:
+            typer.echo(f"see `orchestrate job show {made['task']}`", err=True)
+        raise typer.Exit(4)
+
+
+def ps(
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="Parts and jobs that ended long ago too.")
+    ] = False,
+    state: Annotated[str | None, typer.Option(help="Only in these states, like RUNNING,ZOMBIE.")] = None,
+    user: Annotated[str | None, typer.Option(help="Of this user; default you, `all` for everybody.")] = None,
+    master: Annotated[int | None, typer.Option(help="Only the parts of this master.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
+    site: SiteOption = None,
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first.
+
+    Examples: `orchestrate job ps`, `orchestrate job ps -a --state RUNNING`, `orchestrate job ps --master 12`.
+    """
+    from orchestrator.cli import jobview
+    from orchestrator.jobs import client
+
+    async def act(grid: Connection) -> list[dict[str, Any]]:
+        owner = None if user == "all" else user or grid.user
+        among = master if master is not None else None if everything or state else 0
+        return await client.listing(grid.central, state=state, owner=owner, master=among, limit=limit)
+
+    found = _grid(site, act)
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        jobview.listing(found)
+
+
+def show(job: Job, site: SiteOption = None, as_json: Json = False) -> None:
+    """Show one job: what it is, what happened to it, its outputs.
+
+    Example: `orchestrate job show 12`.
+    """
+    from orchestrator.cli import jobview
+    from orchestrator.jobs import client
+
+    found = _grid(site, lambda grid: client.show(grid.central, job))
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        jobview.job(found)
+
+
+def output(
+    job: Job,
+    name: Annotated[str, typer.Option(help="Which of its output files.")] = "stdout",
+    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Write it there.")] = None,
+    site: SiteOption = None,
+) -> None:
+    """Print an output file of a job; of a running job what it has printed so far.
+
+    Examples: `orchestrate job output 12`, `orchestrate job output 12 --name merged.json --to merged.json`.
+    """
+    import sys
+
+    data = _grid(site, lambda grid: _output(grid, job, name))
+    if to is not None:
+        to.write_bytes(data)
+    else:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def kill(jobs: Jobs, site: SiteOption = None) -> None:
+    """Kill jobs; a master's parts are killed with it. Example: `orchestrate job kill 12 13`."""
+    from orchestrator.jobs import client
+
+    _each(site, jobs, client.kill)
+
+
+def resubmit(jobs: Jobs, site: SiteOption = None) -> None:
+    """Run failed or killed jobs again; a master runs its failed parts only. Example: `orchestrate job resubmit 12`."""
+    from orchestrator.jobs import client
+
+    _each(site, jobs, client.resubmit)
+
+
+def why(job: Job, site: SiteOption = None, as_json: Json = False) -> None:
+    """Tell why a job waits, and which requirement no resource satisfies. Example: `orchestrate job why 12`."""
+    from orchestrator.cli import jobview
+    from orchestrator.jobs import client
+
+    told = _grid(site, lambda grid: client.why(grid.central, job))
+    if as_json:
+        typer.echo(json.dumps(told))
+    else:
+        jobview.why(job, told)
+
+
+async def _output(grid: Connection, job: int, name: str) -> bytes:
+    from orchestrator.catalogue import client as catalogue
+    from orchestrator.jobs import client, model
+
+    found = await client.show(grid.central, job)
+    for each in found["outputs"]:
+        if each["lfn"].rpartition("/")[2] == name:
+            return await catalogue.read_bytes(grid.central, each["lfn"])
+    if found["state"] in model.ACTIVE and name in ("stdout", "stderr"):
+        return str((await client.peek(grid.central, job)).get(name, "")).encode()
+    have = ", ".join(each["lfn"].rpartition("/")[2] for each in found["outputs"]) or "none"
+    hint = f"; its parts have their own: `orchestrate job ps --master {job}`" if found["parts"] else ""
+    raise NotFound(f"job {job} ({found['state']}) has no output {name}; it has {have}{hint}", job=job)
+
+
+def _each(site: Path | None, jobs: list[int], act: Callable[[Any, int], Awaitable[str]]) -> None:
+    """The same for every job; one that cannot be done is told, and the others are done all the same."""
+
+    async def every(grid: Connection) -> list[UserError]:
+        refused = []
+        for job in jobs:
+            try:
+                typer.echo(f"job {job}: {await act(grid.central, job)}")
+            except UserError as error:
+                refused.append(error)
+                typer.echo(f"job {job}: {error.message}", err=True)
+        return refused
+
+    refused = _grid(site, every)
+    if refused:
+        raise typer.Exit(refused[0].exit_code)
+
+
+def _in_file(file: Path, error: UserError) -> UserError:
+    """The same error with FILE:LINE:COLUMN before each problem."""
+    problems = error.facts.get("problems")
+    if not problems:
+        return error
+    lines = [f"{file}:{each['line']}:{each['column']}: {each['message']}" for each in problems]
+    return UserError("\n".join(lines), problems=problems)
+
+
+def _grid(site: Path | None, act: Callable[[Connection], Awaitable[T]]) -> T:
+    """``act`` with a connection to the site's central services."""
+    from orchestrator.wiring.grid import connect
+
+    async def main() -> T:
+        async with connect(site) as grid:
+            return await act(grid)
+
+    return asyncio.run(main())

@@ -1,0 +1,127 @@
+"""How jobs look on a terminal."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from orchestrator.jobs import model
+from orchestrator.units import format_duration, format_size
+
+Json = dict[str, Any]
+
+
+def _console(*, stderr: bool = False) -> Console:
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def _colour(state: str) -> str:
+    if state in model.SUCCESSES:
+        return f"[green]{state}[/]"
+    if state in model.FAILURES:
+        return f"[red]{state}[/]"
+    return f"[cyan]{state}[/]" if state in model.ACTIVE else state
+
+
+def _when(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds).strftime("%m-%d %H:%M:%S")
+
+
+def submitted(file: Path, made: Json) -> None:
+    """The number of a new job; warnings on stderr."""
+    for warning in made.get("warnings", ()):
+        _console(stderr=True).print(f"[yellow]{escape(f'{file}:{warning}')}[/]", soft_wrap=True)
+    _console().print(f"job {made['task']}")
+
+
+def event(event: Json) -> None:
+    """One line of a job's history."""
+    at = datetime.datetime.fromtimestamp(event["at"]).strftime("%H:%M:%S.%f")[:-3]
+    attempt = f" (attempt {event['attempt']})" if event["attempt"] > 1 else ""
+    reason = f"  [dim]{escape(event['reason'])}[/]" if event["reason"] else ""
+    _console().print(f"{at}  {_colour(event['new'])}{attempt}{reason}")
+
+
+def listing(found: list[Json]) -> None:
+    """A table of jobs."""
+    if not found:
+        _console().print("no jobs; submit one with `orchestrate job submit FILE`")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("ID", "NAME", "USER", "STATE", "SITE", "PARTS", "SUBMITTED", "REASON"):
+        table.add_column(
+            name, justify="right" if name in ("ID", "PARTS") else "left", no_wrap=name != "REASON"
+        )
+    for each in found:
+        attempt = f" [dim]#{each['attempt']}[/]" if each["attempt"] > 1 else ""
+        table.add_row(
+            str(each["id"]),
+            escape(each["name"]),
+            each["owner"],
+            _colour(each["state"]) + attempt,
+            each["site"],
+            str(each["parts"] or ""),
+            _when(each["submitted"]),
+            escape(each["reason"]),
+        )
+    _console().print(table)
+
+
+def job(found: Json) -> None:
+    """Everything about one job."""
+    console = _console()
+    facts = Table(box=None, pad_edge=False, show_header=False)
+    facts.add_column(style="bold")
+    facts.add_column(overflow="fold")
+    facts.add_row("job", f"{found['id']}  {escape(found['name'])}")
+    facts.add_row(
+        "state", _colour(found["state"]) + (f"  {escape(found['reason'])}" if found["reason"] else "")
+    )
+    facts.add_row("user", found["owner"])
+    if found["site"]:
+        facts.add_row(
+            "where", f"{escape(found['resource'])} at {escape(found['site'])}, attempt {found['attempt']}"
+        )
+    if found["parent"]:
+        facts.add_row("part of", str(found["parent"]))
+    if found["parts"]:
+        facts.add_row(
+            "parts", ", ".join(f"{count} {_colour(state)}" for state, count in found["parts"].items())
+        )
+    spent = ", ".join(f"{state} {format_duration(seconds)}" for state, seconds in found["times"].items())
+    facts.add_row("spent", spent)
+    for name, value in found["result"].items():
+        facts.add_row(name, escape(str(value)))
+    console.print(facts)
+    console.print("\n[bold]history[/]")
+    for each in found["events"]:
+        event(each)
+    if found["outputs"]:
+        console.print("\n[bold]outputs[/]")
+    for each in found["outputs"]:
+        size = format_size(each["size"])
+        console.print(f"{escape(each['lfn'])}  {size}  at {escape(each['se'])}", soft_wrap=True)
+
+
+def why(number: int, told: Json) -> None:
+    """Why a job waits."""
+    console = _console()
+    console.print(f"job {number} is {_colour(told['state'])}")
+    for reason in told["reasons"]:
+        console.print(f"  {escape(reason)}", soft_wrap=True)
+    if not told["requirements"]:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("SATISFIED BY", justify="right")
+    table.add_column("REQUIREMENT", overflow="fold")
+    for each in told["requirements"]:
+        count = f"{each['satisfied']} of {each['known']}"
+        table.add_row(
+            f"[red]{count}[/]" if each["known"] and not each["satisfied"] else count, escape(each["text"])
+        )
+    console.print(table)

@@ -1,0 +1,205 @@
+"""How the events of apply are shown: a live view on a terminal, plain lines in a pipe, JSON lines for machines.
+
+Every view ends with one line that says what is true now.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, TextIO
+
+from orchestrator.deploy.events import (
+    Closed,
+    Ended,
+    Event,
+    Finished,
+    Noted,
+    Planned,
+    Progressed,
+    Result,
+    Sink,
+    Started,
+    as_json,
+)
+from orchestrator.deploy.model import Action
+from orchestrator.deploy.order import predicted
+from orchestrator.deploy.plan import Change
+from orchestrator.units import format_duration
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+_MANY = 60  # changes; above that only failures get a line of their own
+_MARKS = {Ended.DONE: "✓", Ended.FAILED: "✗", Ended.SKIPPED: "-", Ended.INTERRUPTED: "-"}
+_COLOURS = {Ended.DONE: "green", Ended.FAILED: "red", Ended.SKIPPED: "yellow", Ended.INTERRUPTED: "yellow"}
+
+
+@contextmanager
+def view(as_lines_of_json: bool = False, out: TextIO | None = None) -> Iterator[Sink]:
+    """A sink for events, shown on ``out`` (stdout)."""
+    target = out or sys.stdout
+    with ExitStack() as stack:
+        if as_lines_of_json:
+            yield lambda event: print(json.dumps(as_json(event)), file=target, flush=True)
+        elif target.isatty():
+            yield stack.enter_context(_live(target))
+        else:
+            yield Lines(target)
+
+
+@contextmanager
+def stopping(stop: threading.Event) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) sets ``stop``: what runs is finished. The second one leaves at once;
+    the ledger's intents tell the next run what was going on."""
+
+    def heard(_: int, __: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+        print("stopping: what runs is finished first; Ctrl-C again leaves at once", file=sys.stderr)
+
+    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Lines:
+    """One plain line for each change that ended."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._width = 0
+
+    def __call__(self, event: Event) -> None:
+        for line in self._lines(event):
+            print(line, file=self._out, flush=True)
+
+    def _lines(self, event: Event) -> Iterator[str]:
+        match event:
+            case Planned(plan):
+                self._width = max(len(change.object) for change in plan.work)
+                yield f"{len(plan.work)} changes, about {format_duration(predicted(plan.work))}"
+            case Finished(result):
+                yield from finished(result, self._width)
+            case Noted(text):
+                yield text
+            case Closed(report):
+                yield report.summary
+            case _:
+                return
+
+
+def finished(result: Result, width: int = 0) -> Iterator[str]:
+    """The lines that tell how one change ended."""
+    change = result.change
+    took = format_duration(result.seconds) if result.ended in (Ended.DONE, Ended.FAILED) else result.ended
+    yield f"{_MARKS[result.ended]} {change.action:<9} {change.object:<{width}}  {took}"
+    if result.ended is Ended.FAILED:
+        yield f"    {result.error}"
+        if result.evidence:
+            yield f"    evidence: {result.evidence}"
+
+
+class _Board:
+    """What runs now, as a table that is drawn again and again."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, tuple[Change, float, str]] = {}
+        self.ended: Counter[str] = Counter()
+        self.total = 0
+        self.started = time.monotonic()
+
+    def render(self) -> RenderableType:
+        from rich.spinner import Spinner
+        from rich.table import Table
+
+        now = time.monotonic()
+        table = Table.grid(padding=(0, 1))
+        rows = list(self.running.values())
+        for change, since, text in rows[:12]:
+            took = f"{now - since:.0f} s"
+            words = f"{change.action:<9} {change.object}"
+            table.add_row(Spinner("dots"), words, took, f"[dim]{_plain(text)}[/dim]")
+        if len(rows) > 12:
+            table.add_row("", f"… and {len(rows) - 12} more", "", "")
+        failed = f", [red]{self.ended[Ended.FAILED]} failed[/red]" if self.ended[Ended.FAILED] else ""
+        done = sum(self.ended.values())
+        table.add_row(
+            "", f"[bold]{done}/{self.total} changes[/bold]{failed}", f"{now - self.started:.0f} s", ""
+        )
+        return table
+
+
+@contextmanager
+def _live(out: TextIO) -> Iterator[Sink]:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(file=out, highlight=False)
+    board = _Board()
+    width = 0
+    shown: list[Live] = []
+
+    def sink(event: Event) -> None:
+        nonlocal width
+        match event:
+            case Planned(plan):
+                width = max(len(change.object) for change in plan.work)
+                board.total = len(plan.work)
+                console.print(f"{board.total} changes, about {format_duration(predicted(plan.work))}")
+                live = Live(
+                    console=console, get_renderable=board.render, refresh_per_second=8, transient=True
+                )
+                live.start()
+                shown.append(live)
+            case Started(change):
+                board.running[change.id] = (change, time.monotonic(), change.reason)
+            case Progressed(change, text) if change.id in board.running:
+                board.running[change.id] = (*board.running[change.id][:2], text)
+            case Finished(result):
+                board.running.pop(result.change.id, None)
+                board.ended[result.ended] += 1
+                if board.total <= _MANY or result.ended is Ended.FAILED:
+                    for line in finished(result, width):
+                        console.print(line, style=_COLOURS[result.ended], markup=False, soft_wrap=True)
+            case Noted(text):
+                console.print(text, markup=False, soft_wrap=True)
+            case Closed(report):
+                _stop(shown)
+                colour = "bold green" if report.exit_code == 0 else "bold red"
+                console.print(report.summary, style=colour, markup=False, soft_wrap=True)
+            case _:
+                return
+
+    try:
+        yield sink
+    finally:
+        _stop(shown)
+
+
+def _stop(shown: list[Live]) -> None:
+    while shown:
+        shown.pop().stop()
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def waiting_for(change: Change) -> str:
+    """What a change waits for, in words."""
+    needs = [need for need in change.needs if not need.endswith(f":{change.object}")]
+    return f"after {', '.join(needs)}" if needs and change.action is not Action.VERIFY else ""

@@ -1,0 +1,101 @@
+"""Answers of ``status`` and ``why``, as data. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from orchestrator.deploy.model import Decision, Health, Intent, Record, World
+from orchestrator.deploy.plan import Change
+from orchestrator.providers.base import Machine
+
+
+@dataclass(frozen=True)
+class MachineRow:
+    """One machine as ``status`` shows it."""
+
+    name: str
+    group: str
+    provider: str
+    state: str  # the provider's word, or "missing"
+    address: str
+    health: str  # "ok", or what is wrong; "" when it was not asked
+
+
+@dataclass(frozen=True)
+class Status:
+    """A site now: what should be, what there is, what ``up`` would do."""
+
+    site: str
+    wanted: Mapping[str, int]
+    roles: Mapping[str, str]
+    world: World
+    pending: tuple[Change, ...]
+    lease: tuple[str, float, float] | None  # holder, since, expires
+
+    @property
+    def machines(self) -> tuple[MachineRow, ...]:
+        """Every machine, in the order of groups, missing ones too."""
+        return tuple(self._rows())
+
+    def _rows(self) -> Iterator[MachineRow]:
+        left = sorted(self.world.machines, key=lambda machine: machine.name)
+        for group in [*self.wanted, *sorted({m.group for m in left} - set(self.wanted))]:
+            for machine in left:
+                if machine.group == group:
+                    health = self.world.health.get(machine.name)
+                    told = "" if health is None else "ok" if health.ok else health.what
+                    yield MachineRow(
+                        machine.name, group, machine.provider, str(machine.state), machine.address, told
+                    )
+            for change in self.pending:
+                if change.group == group and change.action == "create" and change.object not in self._names:
+                    yield MachineRow(change.object, group, change.provider, "missing", "", "")
+
+    @property
+    def _names(self) -> set[str]:
+        return {machine.name for machine in self.world.machines}
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is left to do."""
+        return not self.pending
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "site": self.site,
+            "ok": self.ok,
+            "groups": [
+                {"name": name, "role": self.roles.get(name, ""), "wanted": count}
+                for name, count in self.wanted.items()
+            ],
+            "machines": [asdict(row) for row in self.machines],
+            "pending": [asdict(change) for change in self.pending],
+            "lease": None
+            if self.lease is None
+            else dict(zip(("holder", "since", "expires"), self.lease, strict=True)),
+        }
+
+
+@dataclass(frozen=True)
+class Why:
+    """Everything known about one machine or group; newest first."""
+
+    name: str
+    record: Record | None
+    machine: Machine | None
+    health: Health | None
+    decisions: tuple[Decision, ...]
+    intents: tuple[Intent, ...]
+    pending: tuple[Change, ...]
+
+    @property
+    def known(self) -> bool:
+        """Something is known of it."""
+        return bool(self.record or self.machine or self.decisions or self.intents or self.pending)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)

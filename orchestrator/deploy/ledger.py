@@ -1,0 +1,171 @@
+"""The write-ahead record of the deploy plane: opening it and reading it. Writing needs a lease (``session``)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from orchestrator.deploy import tables
+from orchestrator.deploy.model import Action, Decision, Intent, IntentState, Override, Record, Stage
+from orchestrator.errors import PermanentError, TemporaryError
+
+_HISTORY = 500  # intents that predictions look back on
+
+
+class Ledger:
+    """One site's part of a ledger database. Safe for several threads."""
+
+    def __init__(self, engine: sa.Engine, site: str) -> None:
+        self.engine = engine
+        self.site = site
+
+    @classmethod
+    def open(cls, url: str, site: str) -> Ledger:
+        """The ledger at a database URL, its tables made when they are missing.
+
+        TemporaryError when the database does not answer, PermanentError when a newer program wrote it.
+        """
+        engine = sa.create_engine(_driver(url), pool_pre_ping=not url.startswith("sqlite"))
+        if engine.dialect.name == "sqlite":
+            sa.event.listen(engine, "connect", _durable)
+        ledger = cls(engine, site)
+        with ledger.transaction() as connection:
+            tables.metadata.create_all(connection)
+            found = connection.scalar(sa.select(sa.func.max(tables.version.c.number)))
+            if found is None:
+                connection.execute(tables.version.insert().values(number=tables.VERSION))
+            elif found > tables.VERSION:
+                raise PermanentError(
+                    f"the ledger of {site} was written by a newer orchestrate (format {found}); upgrade this one"
+                )
+        return ledger
+
+    @classmethod
+    def of_file(cls, path: Path, site: str) -> Ledger:
+        """A SQLite ledger that only its owner may read; every commit is on disk when it returns."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        return cls.open(f"sqlite:///{path}", site)
+
+    @classmethod
+    def empty(cls, site: str) -> Ledger:
+        """A ledger in memory, of a site where nothing was ever done."""
+        return cls.open("sqlite://", site)
+
+    def close(self) -> None:
+        """No connection is open any more."""
+        self.engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Committed at the end, rolled back on an exception; a database away is a TemporaryError."""
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            raise TemporaryError(
+                f"the ledger of {self.site} does not answer: {error.orig}", retry_in=1.0
+            ) from error
+
+    def _rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
+        with self.transaction() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def open_intents(self) -> tuple[Intent, ...]:
+        """Side effects whose outcome is not known, oldest first."""
+        table = tables.intent
+        query = sa.select(table).where(table.c.site == self.site, table.c.state == IntentState.OPEN)
+        return tuple(_intent(row) for row in self._rows(query.order_by(table.c.id)))
+
+    def intents(self, name: str, limit: int = 20) -> tuple[Intent, ...]:
+        """The last side effects on a machine or group, newest first."""
+        table = tables.intent
+        mine = sa.or_(table.c.object == name, table.c.group_name == name)
+        query = sa.select(table).where(table.c.site == self.site, mine)
+        return tuple(_intent(row) for row in self._rows(query.order_by(table.c.id.desc()).limit(limit)))
+
+    def decisions(self, name: str, limit: int = 20) -> tuple[Decision, ...]:
+        """The last decisions about a machine or group, newest first."""
+        table = tables.decision
+        mine = sa.or_(table.c.object == name, table.c.group_name == name)
+        query = (
+            sa.select(table).where(table.c.site == self.site, mine).order_by(table.c.id.desc()).limit(limit)
+        )
+        return tuple(
+            Decision(row["at"], row["object"], row["group_name"], Action(row["action"]), row["reason"])
+            for row in self._rows(query)
+        )
+
+    def records(self) -> dict[str, Record]:
+        """Machines that are known to be ours, by name."""
+        query = sa.select(tables.machine).where(tables.machine.c.site == self.site)
+        return {
+            row["name"]: Record(
+                row["name"], row["group_name"], row["role"], row["provider"], Stage(row["stage"]), row["at"]
+            )
+            for row in self._rows(query)
+        }
+
+    def overrides(self) -> dict[str, Override]:
+        """Counts set by ``scale``, by group."""
+        query = sa.select(tables.scale).where(tables.scale.c.site == self.site)
+        return {row["group_name"]: Override(row["count"], row["base"]) for row in self._rows(query)}
+
+    def seconds(self) -> dict[tuple[str, str], float]:
+        """(action, role) → how long it usually takes, from the last intents that went well."""
+        table = tables.intent
+        last = (
+            sa.select(table)
+            .where(table.c.site == self.site, table.c.state == IntentState.DONE)
+            .order_by(table.c.id.desc())
+            .limit(_HISTORY)
+            .subquery()
+        )
+        took = sa.func.avg(last.c.closed - last.c.opened).label("took")
+        query = sa.select(last.c.action, last.c.role, took).group_by(last.c.action, last.c.role)
+        return {(row["action"], row["role"]): float(row["took"]) for row in self._rows(query)}
+
+    def lease(self) -> tuple[str, float, float] | None:
+        """(holder, since, expires) as last written, or None when nobody ever held it or it was given back."""
+        table = tables.lease
+        rows = self._rows(sa.select(table).where(table.c.site == self.site, table.c.expires > 0))
+        return (rows[0]["holder"], rows[0]["since"], rows[0]["expires"]) if rows else None
+
+
+def _driver(url: str) -> str:
+    for prefix in ("postgresql://", "postgres://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    return url
+
+
+def _durable(connection: Any, _: object) -> None:
+    """WAL lets status read while up writes; FULL makes a commit survive a power cut."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _intent(row: dict[str, Any]) -> Intent:
+    return Intent(
+        id=row["id"],
+        epoch=row["epoch"],
+        action=Action(row["action"]),
+        object=row["object"],
+        group=row["group_name"],
+        role=row["role"],
+        provider=row["provider"],
+        state=IntentState(row["state"]),
+        reason=row["reason"],
+        opened=row["opened"],
+        closed=row["closed"],
+        error=row["error"],
+        keep_data=row["keep_data"],
+    )

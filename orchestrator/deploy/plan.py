@@ -1,0 +1,116 @@
+"""The plan: changes as data, with reasons, and a digest of the world they were decided for. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from orchestrator.deploy.model import Action, World
+from orchestrator.errors import UserError
+
+FORMAT = 1
+PETS_KEEP = frozenset({Action.DESTROY, Action.REPLACE})
+
+
+@dataclass(frozen=True)
+class FieldChange:
+    """One field that differs between what is and what is wanted."""
+
+    name: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing apply will do. ``object`` is a machine, or a group for verify; ``needs`` are ids of
+    changes that must be done before; ``seconds`` is predicted from history."""
+
+    id: str
+    action: Action
+    object: str
+    group: str
+    role: str
+    provider: str
+    reason: str
+    fields: tuple[FieldChange, ...] = ()
+    seconds: float = 0.0
+    needs: tuple[str, ...] = ()
+    previous: str = ""  # replace: the provider where the old machine is, when it is another one
+    jobs: tuple[int, ...] = ()  # running tasks that it ends
+
+    @property
+    def destroys_data(self) -> bool:
+        """A machine that keeps state (anything but a worker) would be gone."""
+        return self.action in PETS_KEEP and self.role != "worker"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``up``, ``scale`` or ``down`` will do; nothing else is done."""
+
+    site: str
+    verb: str  # "up" or "down"
+    made: float  # seconds since the epoch
+    world: str  # digest of what it was decided for
+    changes: tuple[Change, ...] = ()
+    limit: str = ""
+    keep_data: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def work(self) -> tuple[Change, ...]:
+        """The changes that do something."""
+        return tuple(change for change in self.changes if change.action is not Action.NONE)
+
+    @property
+    def destroys_data(self) -> tuple[Change, ...]:
+        """Changes after which data is gone that cannot be made again."""
+        return () if self.keep_data else tuple(c for c in self.changes if c.destroys_data)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; ``from_json`` reads it back to an equal Plan."""
+        return {"format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        """The plan that ``to_json`` wrote; UserError when it is none."""
+        try:
+            if data["format"] != FORMAT:
+                raise UserError(f"the plan has format {data['format']!r}, this program reads {FORMAT}")
+            rest = {key: value for key, value in data.items() if key not in ("format", "changes", "notes")}
+            changes = tuple(_change(change) for change in data["changes"])
+            return cls(**rest, changes=changes, notes=tuple(data["notes"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"this is not a saved plan ({error}); make one with `plan --save FILE`"
+            ) from error
+
+
+def _change(data: Mapping[str, Any]) -> Change:
+    special = {
+        "action": Action(data["action"]),
+        "fields": tuple(FieldChange(**each) for each in data["fields"]),
+        "needs": tuple(data["needs"]),
+        "jobs": tuple(data["jobs"]),
+    }
+    return Change(**{**data, **special})
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON of plain data, hex."""
+    return sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()
+
+
+def world_digest(wanted: Mapping[str, Any], world: World) -> str:
+    """Digest of what a plan depends on: what is wanted, and what there is. Times and health are left out."""
+    machines: Sequence[Any] = sorted(
+        [m.provider, m.name, m.state, m.address, m.applied, sorted(m.drift), sorted(m.tags.items())]
+        for m in world.machines
+    )
+    known = sorted([r.name, r.provider] for r in world.records.values())
+    opened = sorted([i.object, i.action] for i in world.open)
+    return digest([wanted, machines, known, opened, dict(world.digests)])

@@ -1,0 +1,257 @@
+"""Writing the ledger: a lease fenced by its epoch, intents, decisions, machine records.
+
+Each write is one transaction whose first statement locks the lease's row and checks the epoch in
+it. Until the commit nobody can take the lease over, so a stale holder writes nothing, on SQLite
+and on PostgreSQL alike.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from orchestrator.deploy import tables
+from orchestrator.deploy.holder import told
+from orchestrator.deploy.ledger import Ledger
+from orchestrator.deploy.model import PROGRESS, STAGES, Action, IntentState, Override, Record, Stage
+from orchestrator.deploy.plan import Change
+from orchestrator.deploy.recover import Settled
+from orchestrator.errors import GridError, PermanentError, TemporaryError
+from orchestrator.runtime.clock import Clock
+from orchestrator.states import advance
+
+TTL = 15.0  # seconds after which a holder that does not renew has lost its lease
+
+
+class LeaseHeld(TemporaryError):
+    """Somebody else changes the site now; ``facts``: holder, since, expires."""
+
+
+class LeaseLost(PermanentError):
+    """Another holder took the lease over (this process slept too long); nothing more was written."""
+
+
+class Session:
+    """The lease of one site, while it is held. Use as a context manager; one thread writes.
+
+    ``lost`` is set when the renewing thread finds the lease taken over.
+    """
+
+    def __init__(self, ledger: Ledger, holder: str, epoch: int, clock: Clock, ttl: float) -> None:
+        self._ledger, self._site = ledger, ledger.site
+        self._holder, self.epoch = holder, epoch
+        self._clock, self._ttl = clock, ttl
+        self._records = ledger.records()
+        self._ended = threading.Event()
+        self.lost = threading.Event()
+        self._renewer = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._renewer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._renewer.join()
+        try:
+            with self._guarded() as connection:
+                self._lease(connection, expires=0.0)
+        except GridError:
+            if kind is None and not self.lost.is_set():
+                raise
+
+    def open(self, changes: Sequence[Change], keep_data: bool = False) -> list[int]:
+        """An open intent for each change is on disk; intents left open on the same objects are closed."""
+        now, ids = self._clock.now(), []
+        table = tables.intent
+        with self._guarded() as connection:
+            for change in changes:
+                older = (table.c.site == self._site) & (table.c.object == change.object)
+                connection.execute(
+                    table.update()
+                    .where(older, table.c.state == IntentState.OPEN)
+                    .values(
+                        state=IntentState.INTERRUPTED, closed=now, error=f"taken up again as {change.action}"
+                    )
+                )
+                made = connection.execute(table.insert().values(**self._row(change, keep_data, now)))
+                ids.append(int(made.inserted_primary_key[0]))  # type: ignore[index]
+                if change.action in PROGRESS:
+                    self._move(connection, change, PROGRESS[change.action][0], now)
+        return ids
+
+    def close(self, outcomes: Iterable[tuple[int, Change, IntentState, str]]) -> None:
+        """Each (intent, change, state, error) is on disk, with the stage its machine has by it."""
+        now = self._clock.now()
+        with self._guarded() as connection:
+            for intent, change, state, error in outcomes:
+                self._close(connection, intent, state, error, now)
+                if change.action in PROGRESS and state is IntentState.DONE:
+                    self._move(connection, change, PROGRESS[change.action][1], now)
+                elif change.action in PROGRESS and state is IntentState.FAILED:
+                    self._move(connection, change, Stage.FAILED, now)
+
+    def ready(self, machines: Iterable[str]) -> None:
+        """Those machines were seen doing their work."""
+        now = self._clock.now()
+        known = [r for name in machines if (r := self._records.get(name)) and r.stage is not Stage.READY]
+        if not known:
+            return
+        with self._guarded() as connection:
+            for record in known:
+                self._store(connection, record, advance(STAGES, record.stage, Stage.READY), now)
+
+    def settle(self, verdicts: Sequence[Settled]) -> None:
+        """Intents that a crash left open are closed as they were found."""
+        now = self._clock.now()
+        with self._guarded() as connection:
+            for verdict in verdicts:
+                found = verdict.intent
+                self._close(connection, found.id, verdict.state, verdict.note, now)
+                record = self._records.get(found.object)
+                if verdict.stage is not None and record is not None and record.stage is not verdict.stage:
+                    self._store(connection, record, advance(STAGES, record.stage, verdict.stage), now)
+
+    def decided(self, changes: Sequence[Change]) -> None:
+        """What is going to be done, and why, is in the decision log."""
+        now = self._clock.now()
+        rows = [
+            {"site": self._site, "epoch": self.epoch, "at": now, "object": c.object, "group_name": c.group,
+             "action": c.action, "reason": c.reason}
+            for c in changes
+        ]  # fmt: skip
+        with self._guarded() as connection:
+            if rows:
+                connection.execute(tables.decision.insert(), rows)
+
+    def observed(self, name: str, facts: Mapping[str, Any]) -> None:
+        """What was last seen of an object."""
+        values = {"facts": json.dumps(dict(facts), sort_keys=True), "at": self._clock.now()}
+        self._put(tables.observation, {"object": name}, values)
+
+    def scale(self, group: str, override: Override) -> None:
+        """The group's count; an override equal to the site spec's own count is forgotten."""
+        values = {"count": override.count, "base": override.base, "at": self._clock.now()}
+        self._put(tables.scale, {"group_name": group}, None if override.count == override.base else values)
+
+    def forget(self) -> None:
+        """Nothing of the site is in the ledger but the lease (after ``down``)."""
+        with self._guarded() as connection:
+            for table in tables.OF_SITE:
+                connection.execute(table.delete().where(table.c.site == self._site))
+        self._records = {}
+
+    def _put(self, table: sa.Table, key: dict[str, Any], values: dict[str, Any] | None) -> None:
+        where = sa.and_(table.c.site == self._site, *(table.c[name] == value for name, value in key.items()))
+        with self._guarded() as connection:
+            connection.execute(table.delete().where(where))
+            if values is not None:
+                connection.execute(table.insert().values(site=self._site, **key, **values))
+
+    @contextmanager
+    def _guarded(self) -> Iterator[sa.Connection]:
+        with self._ledger.transaction() as connection:
+            if not self._lease(connection, expires=self._clock.now() + self._ttl):
+                self.lost.set()
+                raise LeaseLost(
+                    f"site {self._site}: another orchestrate took over while this one slept; nothing more is done here"
+                )
+            yield connection
+
+    def _lease(self, connection: sa.Connection, expires: float) -> bool:
+        table = tables.lease
+        mine = sa.and_(
+            table.c.site == self._site, table.c.epoch == self.epoch, table.c.holder == self._holder
+        )
+        return connection.execute(table.update().where(mine).values(expires=expires)).rowcount == 1
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self._ttl / 3):
+            try:
+                with self._guarded():
+                    pass
+            except LeaseLost:
+                return
+            except TemporaryError:
+                continue  # the epoch still guards every write; try again before it expires
+
+    def _row(self, change: Change, keep_data: bool, now: float) -> dict[str, Any]:
+        return {
+            "site": self._site, "epoch": self.epoch, "object": change.object, "action": change.action,
+            "key": change.object, "group_name": change.group, "role": change.role, "provider": change.provider,
+            "state": IntentState.OPEN, "reason": change.reason, "keep_data": keep_data, "opened": now, "error": "",
+        }  # fmt: skip
+
+    def _close(
+        self, connection: sa.Connection, intent: int, state: IntentState, error: str, now: float
+    ) -> None:
+        values = {"state": state, "error": error, "closed": now}
+        connection.execute(tables.intent.update().where(tables.intent.c.id == intent).values(**values))
+
+    def _move(self, connection: sa.Connection, change: Change, stage: Stage, now: float) -> None:
+        record = self._records.get(change.object)
+        if record is None:
+            if stage is Stage.GONE:
+                return
+            record = Record(change.object, change.group, change.role, change.provider, stage, now)
+        elif record.stage is not stage:
+            advance(STAGES, record.stage, stage)
+        provider = change.provider if change.action is not Action.DESTROY else record.provider
+        self._store(connection, replace(record, provider=provider), stage, now)
+
+    def _store(self, connection: sa.Connection, record: Record, stage: Stage, now: float) -> None:
+        table = tables.machine
+        where = (table.c.site == self._site) & (table.c.name == record.name)
+        if stage is Stage.GONE:
+            connection.execute(table.delete().where(where))
+            self._records.pop(record.name, None)
+            return
+        values = {"group_name": record.group, "role": record.role, "provider": record.provider,
+                  "stage": stage, "at": now}  # fmt: skip
+        if connection.execute(table.update().where(where).values(**values)).rowcount == 0:
+            connection.execute(table.insert().values(site=self._site, name=record.name, **values))
+        self._records[record.name] = replace(record, stage=stage, at=now)
+
+
+def acquire(
+    ledger: Ledger, holder: str, clock: Clock, dead: Callable[[str], bool], ttl: float = TTL
+) -> Session:
+    """The site's lease, with an epoch higher than every one before.
+
+    Taken over when it has expired or when ``dead(holder)`` is sure; LeaseHeld otherwise.
+    """
+    table, now = tables.lease, clock.now()
+    with ledger.transaction() as connection:
+        row = connection.execute(sa.select(table).where(table.c.site == ledger.site)).mappings().one_or_none()
+        values = {"holder": holder, "since": now, "expires": now + ttl}
+        if row is None:
+            try:
+                connection.execute(table.insert().values(site=ledger.site, epoch=1, **values))
+            except sa.exc.IntegrityError as error:
+                raise LeaseHeld(f"site {ledger.site}: another orchestrate starts right now") from error
+            return Session(ledger, holder, 1, clock, ttl)
+        if row["expires"] > now and not dead(row["holder"]):
+            raise LeaseHeld(
+                f"site {ledger.site} is being changed by {told(row['holder'])} since {_clock_time(row['since'])};"
+                " wait until it has ended, or stop it", retry_in=row["expires"] - now,
+                holder=row["holder"], since=row["since"], expires=row["expires"],
+            )  # fmt: skip
+        epoch = int(row["epoch"]) + 1
+        unchanged = (table.c.site == ledger.site) & (table.c.epoch == row["epoch"])
+        if connection.execute(table.update().where(unchanged).values(epoch=epoch, **values)).rowcount != 1:
+            raise LeaseHeld(f"site {ledger.site}: another orchestrate took the lease first")
+    return Session(ledger, holder, epoch, clock, ttl)
+
+
+def _clock_time(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

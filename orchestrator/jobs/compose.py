@@ -1,0 +1,66 @@
+"""How wiring builds the parts of central, broker and optimizer that deal with jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.routing import BaseRoute
+
+from orchestrator.jobs.api import job_routes
+from orchestrator.jobs.jdl import Defaults
+from orchestrator.jobs.kind import Catalogue, JobKind
+from orchestrator.jobs.optimizer import Optimizer
+from orchestrator.jobs.service import Jobs
+from orchestrator.runtime.clock import Clock, SystemClock
+from orchestrator.runtime.sql import Database
+from orchestrator.tasks import api
+from orchestrator.tasks.broker import Broker, JobToken
+from orchestrator.tasks.hub import Hub
+from orchestrator.tasks.kinds import Patience
+from orchestrator.tasks.manager import Manager
+
+
+@dataclass(frozen=True)
+class Served:
+    """Routes to serve, and the hub whose ``run(stop)`` must run beside the server."""
+
+    routes: Sequence[BaseRoute]
+    hub: Hub
+
+
+def central_routes(
+    database: Database,
+    catalogue: Catalogue,
+    defaults: Defaults,
+    patience: Patience | None = None,
+    clock: Clock | None = None,
+) -> Served:
+    """Task manager and jobs: what runs in the ``central`` program."""
+    hub = Hub(database, ["event", "command"])
+    kind = JobKind(catalogue)
+    manager = Manager(database, {kind.name: kind}, patience)
+    jobs = Jobs(database, manager, hub, catalogue, defaults)
+    routes = [*api.manager_routes(manager, hub), *job_routes(jobs, (clock or SystemClock()).now)]
+    return Served(routes, hub)
+
+
+def broker_routes(
+    database: Database,
+    job_token: JobToken,
+    patience: Patience | None = None,
+    clock: Clock | None = None,
+) -> Served:
+    """What runs in the ``broker`` program; ``job_token(task, attempt, user, site, seconds)`` signs."""
+    hub = Hub(database, ["waiting"])
+    kind = JobKind(None)
+    broker = Broker(database, {kind.name: kind}, hub, job_token, patience, (clock or SystemClock()).now)
+    return Served(api.broker_routes(broker), hub)
+
+
+def optimizer(
+    database: Database, catalogue: Catalogue, defaults: Defaults, patience: Patience | None = None
+) -> Optimizer:
+    """What runs in the ``optimizer`` program: ``await optimizer(...).run(stop)``."""
+    kind = JobKind(catalogue)
+    return Optimizer(database, Manager(database, {kind.name: kind}, patience), catalogue, defaults)

@@ -1,0 +1,204 @@
+"""What a user can do with jobs: submit, kill, resubmit, look, ask why one waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from orchestrator.classads import Ad, Expression, Problem, refuse
+from orchestrator.errors import NotAllowed, PermanentError, TemporaryError, UserError
+from orchestrator.jobs import jdl, masters, model, split, store
+from orchestrator.jobs.jdl import Defaults
+from orchestrator.jobs.kind import Catalogue
+from orchestrator.jobs.requirements import task_ad
+from orchestrator.runtime.daemon import wait_any
+from orchestrator.runtime.sql import Connection, Database, row, rows
+from orchestrator.tasks import store as tasks
+from orchestrator.tasks.hub import Hub
+from orchestrator.tasks.kinds import Task
+from orchestrator.tasks.manager import Manager
+from orchestrator.tasks.model import KILL, PEEK
+from orchestrator.tasks.store import SQL as TASK_SQL
+from orchestrator.tasks.store import New
+
+Json = dict[str, Any]
+KNOWN_FOR = 600.0  # seconds since a resource's last question in which it counts as known
+
+
+@dataclass(frozen=True)
+class Who:
+    """The person who asks."""
+
+    user: str
+    admin: bool = False
+
+    def owns(self, task: Task) -> None:
+        """NotAllowed unless the job is theirs or they are an admin."""
+        if not self.admin and task.owner != self.user:
+            raise NotAllowed(f"job {task.id} belongs to {task.owner}; only they or an admin may do that")
+
+
+async def kill_one(database: Database, manager: Manager, job: int, actor: str, reason: str) -> Task:
+    """Kill one job unless it is final; its agent is told."""
+    async with database.transaction() as connection:
+        task = await tasks.get(connection, job, lock=True)
+        if task.state in model.FINAL:
+            return task
+        if task.site and task.state in model.ACTIVE | {model.ZOMBIE}:
+            await tasks.command(connection, task, KILL)
+        return await manager.move(connection, task, model.KILLED, actor=actor, reason=reason)
+
+
+class Jobs:
+    """Central's job service."""
+
+    def __init__(
+        self, database: Database, manager: Manager, hub: Hub, catalogue: Catalogue, defaults: Defaults
+    ) -> None:
+        self.database = database
+        self.manager = manager
+        self.hub = hub
+        self.catalogue = catalogue
+        self.defaults = defaults
+
+    async def submit(self, who: Who, text: str, arguments: Sequence[str], request: str) -> Json:
+        """The new job's id and warnings; the same ``request`` again gives the same id."""
+        spec = self._check(who, text, arguments)
+        attributes = spec.attributes
+        kept: Json = {
+            "source": text,
+            "arguments": list(arguments),
+            "jdl": attributes,
+            "own": spec.requirements,
+        }
+        async with self.database.transaction() as connection:
+            if request:
+                await row(connection, TASK_SQL["claim_guard"], claim=f"{who.user}/{request}")
+                before = await store.by_request(connection, who.user, request)
+                if before is not None:
+                    return {"task": before, "warnings": list(spec.warnings)}
+                kept["request"] = request
+            new = [New(kept, None, float(attributes["Price"]))]
+            made = await tasks.submit(connection, model.KIND, who.user, model.INSERTING, new, actor=who.user)
+            await tasks.notify(connection, "optimize", str(made[0]))
+        return {"task": made[0], "warnings": list(spec.warnings)}
+
+    def _check(self, who: Who, text: str, arguments: Sequence[str]) -> jdl.JobSpec:
+        """Everything that can be known now is told now."""
+        spec = jdl.read(text, arguments, self.defaults)
+        if spec.attributes.get("User", who.user) != who.user and not who.admin:
+            raise refuse([Problem(*spec.places["User"], f"User must be {who.user}, or be left out")])
+        try:
+            task_ad(spec.attributes, who.user, spec.requirements)
+        except UserError as error:
+            raise refuse([Problem(*spec.places.get("Requirements", (1, 1)), error.message)]) from error
+        if "Split" in spec.attributes:
+            try:
+                split.parts(spec.attributes)
+            except UserError as error:
+                raise refuse([Problem(*spec.places["Split"], error.message)]) from error
+        elif "Merge" in spec.attributes:
+            raise refuse([Problem(*spec.places["Merge"], "Merge has no sense without Split")])
+        return spec
+
+    async def kill(self, who: Who, job: int) -> str:
+        """The job's state afterwards; a master's parts are killed with it."""
+        async with self.database.transaction() as connection:
+            who.owns(await tasks.get(connection, job))
+        task = await kill_one(self.database, self.manager, job, who.user, f"killed by {who.user}")
+        async with self.database.transaction() as connection:
+            parts = await store.orphans(connection, job)
+        for part in parts:
+            await kill_one(self.database, self.manager, part, who.user, f"master killed by {who.user}")
+        return task.state
+
+    async def resubmit(self, who: Who, job: int) -> str:
+        """Another attempt of a failed job; a failed master runs its failed parts again."""
+        async with self.database.transaction() as connection:
+            task = await tasks.get(connection, job, lock=True)
+            who.owns(task)
+            if task.state not in model.FAILURES:
+                raise PermanentError(
+                    f"job {job} is {task.state}; only a failed or killed one can be resubmitted"
+                )
+            if task.parent is not None:
+                master = await tasks.get(connection, task.parent)
+                if task.spec.get("role") == "merge" or master.state != model.SPLIT:
+                    said = f"job {job} is part of {master.id}, which is {master.state}; resubmit {master.id}"
+                    raise PermanentError(said, master=master.id)
+            moved = await masters.requeue(connection, self.manager, self.catalogue, task, who.user)
+            return moved.state
+
+    async def events(self, job: int, after: int, wait: float) -> list[Json]:
+        """Events above ``after``; waits up to ``wait`` seconds for one."""
+        give_up = asyncio.get_running_loop().time() + wait
+        with self.hub.subscribed("event", str(job)) as woken:
+            while True:
+                woken.clear()
+                async with self.database.transaction() as connection:
+                    await tasks.get(connection, job)
+                    found = await tasks.events(connection, job, after)
+                left = give_up - asyncio.get_running_loop().time()
+                if found or left <= 0:
+                    return found
+                await wait_any(left, woken)
+
+    async def peek(self, who: Who, job: int, wait: float = 20.0) -> Json:
+        """What the job has printed so far, asked of its agent; TemporaryError when that does not answer."""
+        async with self.database.transaction() as connection:
+            task = await tasks.get(connection, job)
+            who.owns(task)
+            if task.state not in model.ACTIVE:
+                raise PermanentError(f"job {job} is {task.state}: nothing runs that could be looked at")
+            number = await tasks.command(connection, task, PEEK)
+        with self.hub.subscribed("event", f"command:{number}") as woken:
+            give_up = asyncio.get_running_loop().time() + wait
+            while asyncio.get_running_loop().time() < give_up:
+                woken.clear()
+                found = await self.database.rows(TASK_SQL["command_result"], command=number)
+                if found and found[0]["done"]:
+                    return dict(found[0]["answer"])
+                await wait_any(give_up - asyncio.get_running_loop().time(), woken)
+        raise TemporaryError(f"the agent of job {job} at {task.site} does not answer", retry_in=30.0)
+
+    async def why(self, job: int) -> Json:
+        """Why a job is in its state; for a waiting one, how many known resources satisfy each requirement."""
+        async with self.database.transaction() as connection:
+            task = await tasks.get(connection, job)
+            if task.state != model.WAITING or task.task_class is None:
+                said = task.reason or f"it is {task.state} since its last event"
+                return {"state": task.state, "reasons": [said], "requirements": []}
+            ad = await store.class_ad(connection, task.task_class)
+            known = await self._resources(connection)
+        told = []
+        for each in task.spec["conditions"]:
+            one = Ad(ad.values | {"Requirements": Expression(each["expression"])})
+            count = sum(one.accepts(resource) for resource in known)
+            told.append({"text": each["text"], "satisfied": count, "known": len(known)})
+        willing = [resource for resource in known if resource.accepts(ad)]
+        told.append({"text": "the resource accepts it", "satisfied": len(willing), "known": len(known)})
+        able = sum(ad.accepts(resource) for resource in willing)
+        return {"state": task.state, "reasons": reasons(told, able, len(known)), "requirements": told}
+
+    async def _resources(self, connection: Connection) -> list[Ad]:
+        found = await rows(connection, TASK_SQL["resources"], within=KNOWN_FOR, most=1000)
+        return [Ad.restore(each["ad"]) for each in found]
+
+
+def reasons(told: Sequence[Json], able: int, known: int) -> list[str]:
+    """Sentences for the user. Pure."""
+    if not known:
+        return ["no resource has asked for work in the last 10 minutes; see `orchestrate status`"]
+    if able:
+        return [f"{able} of {known} known resources can run it; it waits for one of them to ask again"]
+    alone = [f"no known resource satisfies: {each['text']}" for each in told if each["satisfied"] == 0]
+    return alone or ["each requirement is satisfied somewhere, but no known resource satisfies all of them"]
+
+
+def name_of(task: Task) -> str:
+    """What a listing shows: the JobTag, or the executable's name."""
+    attributes = task.spec.get("jdl", {})
+    return str(attributes.get("JobTag") or PurePosixPath(str(attributes.get("Executable", "?"))).name)

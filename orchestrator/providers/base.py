@@ -1,0 +1,79 @@
+"""The port to an infrastructure: three verbs. Waiting, retrying and rate limits are the caller's job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+
+class MachineState(StrEnum):
+    """What the infrastructure says of a machine."""
+
+    BOOTING = "booting"
+    RUNNING = "running"
+    STOPPED = "stopped"  # exists, does not run (its supervisor is gone, the VM is shut off)
+    UNREACHABLE = "unreachable"  # cannot be asked; unreachable is not dead
+    FAILED = "failed"  # will never run
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """What is wanted. ``name`` is the idempotency key; ``tags`` mark the machine as ours."""
+
+    name: str
+    group: str
+    role: str
+    image: str = ""
+    offering: str = ""
+    user_data: str = ""  # a script, run once at first boot (the context of a worker); "" for pets
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is."""
+
+    name: str
+    group: str
+    role: str
+    provider: str  # the site spec's name of the provider
+    state: MachineState
+    address: str = ""  # where its services listen
+    root: str = ""  # its root directory, as the machine sees it
+    tags: Mapping[str, str] = field(default_factory=dict)
+    connection: Mapping[str, str] = field(default_factory=dict)  # Ansible variables that reach it
+    applied: str = ""  # digest in ROOT/etc/applied.json when its managed files are untouched, else ""
+    drift: Sequence[str] = ()  # managed files edited by hand
+
+
+class Provider(Protocol):
+    """``list`` shows all machines that carry our tag, in any state, so orphans are seen.
+
+    ``create`` is idempotent by name and returns at once, with the machine as far as it is known.
+    ``destroy`` returns when the machine and all its resources are gone or surely going; silent if
+    it is gone already. All raise TemporaryError or PermanentError, never a vendor's error.
+    """
+
+    name: str
+
+    def list(self) -> Sequence[Machine]: ...
+    def create(self, spec: MachineSpec) -> Machine: ...
+    def destroy(self, name: str, *, keep_data: bool = False) -> None: ...
+
+
+@runtime_checkable
+class HasConsole(Protocol):
+    """A provider that can show what a machine printed while it booted (evidence)."""
+
+    def console(self, name: str) -> str: ...
+
+
+@runtime_checkable
+class HasShell(Protocol):
+    """A provider whose machines can be entered."""
+
+    def shell(self, name: str, command: Sequence[str]) -> list[str]:
+        """The argument vector that runs ``command`` (or a login shell when empty) on the machine."""
+        ...

@@ -1,0 +1,17 @@
+# Everything about one host, in one connection. Variables: ROOT. Sections start with "=== name".
+echo "=== record"; cat "$ROOT/machine.json" 2>/dev/null
+echo; echo "=== facts"
+if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then echo "manager systemd"; else echo "manager supervisor"; fi
+[ -f "$ROOT/etc/context" ] && echo "context waiting"
+if [ -f "$ROOT/etc/supervisord.conf" ]; then
+  pid=$(cat "$ROOT/run/supervisord.pid" 2>/dev/null)
+  if [ -n "$pid" ] && tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -Fqx "ORCHESTRATE_MACHINE=$ROOT"
+  then :; else echo "supervisor dead"; fi
+fi
+echo "=== applied"; cat "$ROOT/etc/applied.json" 2>/dev/null
+echo; echo "=== sums"
+if [ -f "$ROOT/etc/applied.json" ]; then
+  find "$ROOT/etc" "$ROOT/bin" /etc/systemd/system -maxdepth 3 -type f \
+    \( -path "$ROOT/*" -o -name 'orchestrate-*' \) -exec sha256sum {} + 2>/dev/null
+fi
+echo "=== end"

@@ -1,0 +1,43 @@
+"""Structured logs: one JSON object a line in a file of the service's own, never through a pipe.
+
+A supervised service must survive its supervisor, so it does not log to the supervisor's pipe.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import structlog
+
+
+def configure(file: Path | None = None, level: int = logging.INFO) -> None:
+    """All later logging of this process goes to ``file`` (appended), or to stderr when None."""
+    out: TextIO = sys.stderr
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        out = file.open("a", buffering=1)
+        sys.stdout = sys.stderr = out
+    logging.basicConfig(
+        stream=out, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
+        cache_logger_on_first_use=True,
+    )
+
+
+def get(name: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger that carries ``service=name``."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(service=name)
+    return logger

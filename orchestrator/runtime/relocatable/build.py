@@ -1,0 +1,173 @@
+"""Copy the running interpreter, packages and libraries into one folder that works wherever it is put.
+
+    TREE/bin/python3              launcher (/bin/sh): the only thing to start
+    TREE/libexec/python           the interpreter
+    TREE/lib/ld-linux-…, *.so.*   the C library's loader, and every shared library
+    TREE/lib/python3.11/          standard library, lib-dynload, site-packages, sitecustomize
+
+Nothing of the host is used at run time but its kernel and a /bin/sh. Sources are replaced by code
+files (no compilation at start, also on read-only media): tracebacks name file and line, without the text.
+"""
+
+from __future__ import annotations
+
+import _ssl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import PermanentError, UserError
+from orchestrator.runtime.relocatable import compiler, elf, launcher, libraries, packages, stdlib
+from orchestrator.runtime.relocatable.launcher import Launcher
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A built tree: where it is, how many files it has, and their bytes together."""
+
+    path: Path
+    files: int
+    size: int
+
+
+def build(
+    tree: Path,
+    *,
+    packages: Sequence[str] = (),
+    extra_sources: Mapping[str, Path] | None = None,
+    extra_files: Mapping[str, Path] | None = None,
+    stdlib_exclude: Collection[str] = stdlib.EXCLUDE,
+    launchers: Mapping[str, Launcher] | None = None,
+) -> Tree:
+    """Make the folder ``tree``: it is there in whole after the call, or (on any error) not at all.
+
+    ``packages`` are import or distribution names of the running environment, copied without what they
+    require (see ``requirements``). ``extra_sources`` gives files to put into site-packages, by their
+    path there; ``extra_files`` others, by their path in ``tree``. The first of ``launchers`` (bin/NAME
+    each) becomes ``sys.executable``.
+    The same inputs give the same bytes. UserError: a package is not installed, or ``tree`` exists.
+    """
+    if tree.exists():
+        raise UserError(f"{tree} exists already; remove it or choose another folder", path=str(tree))
+    tree.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{tree.name}.", dir=tree.parent) as scratch:
+        work = Path(scratch, "tree")
+        builder = _Builder(work)
+        for relative, path in sorted((extra_files or {}).items()):
+            builder.copy(relative, path)
+        builder.build(packages, extra_sources or {}, stdlib_exclude, launchers or {"python3": Launcher()})
+        sizes = [_settle(path) for path in (work, *work.rglob("*"))]
+        work.rename(tree)
+    return Tree(tree, sum(size is not None for size in sizes), sum(size or 0 for size in sizes))
+
+
+def native_inputs() -> list[Path]:
+    """The interpreter, its loader, and the libraries it and its TLS module use: when one of them
+    changes, a tree built from them does too.
+    """
+    python = _python()
+    loader = elf.interpreter(python)
+    files = {python, loader}
+    for binary in (python, Path(_ssl.__file__)):
+        files.update(libraries.needs(loader, binary).found.values())
+    return sorted(files)
+
+
+def _python() -> Path:
+    return Path(os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable))
+
+
+class _Builder:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.stdlib = f"{sys.platlibdir}/python{sys.version_info.major}.{sys.version_info.minor}"
+        self.sources: list[tuple[str, str, str]] = []
+        self.binaries: list[Path] = []
+
+    def build(
+        self,
+        names: Sequence[str],
+        extra: Mapping[str, Path],
+        exclude: Collection[str],
+        launchers: Mapping[str, Launcher],
+    ) -> None:
+        python = _python()
+        loader = elf.interpreter(python)
+        here = Path(os.__file__).parent
+        site = f"{self.stdlib}/site-packages"
+        for path in stdlib.files(here, exclude):
+            # Parts whose libraries this host lacks (a Python built with more) cannot be used here either.
+            if path.suffix != ".so" or not libraries.needs(loader, path).missing:
+                self.add(f"{self.stdlib}/{path.relative_to(here).as_posix()}", path)
+        if (licence := here / "LICENSE.txt").exists():
+            self.copy(f"{self.stdlib}/LICENSE.txt", licence)
+        for name in names:
+            for relative, path in packages.files(name):
+                self.add(f"{site}/{relative}", path)
+        for relative, path in sorted(extra.items()):
+            self.add(f"{site}/{relative}", path)
+        start = self.place(f"{self.stdlib}/sitecustomize.py")
+        start.write_text(launcher.sitecustomize(self.stdlib, next(iter(launchers))))
+        self.sources.append((str(start), f"{start}c", f"{self.stdlib}/sitecustomize.py"))
+        for name, how in launchers.items():
+            program = self.place(f"bin/{name}")
+            program.write_text(launcher.script(how, loader.name))
+            program.chmod(0o755)
+        self.add("libexec/python", python)
+        for name, path in libraries.collect(loader, self.binaries).items():
+            self.copy_binary(f"lib/{name}", path)
+        self.copy_binary(f"lib/{loader.name}", loader)
+        (self.root / self.stdlib / "lib-dynload").mkdir(exist_ok=True)  # a landmark Python looks for
+        self.compile()
+        start.unlink()
+
+    def add(self, relative: str, source: Path) -> None:
+        """Copy one file: Python sources are compiled, ELF files cut down, all else taken as it is."""
+        target = self.place(relative)
+        if source.suffix == ".py":
+            self.sources.append((str(source), f"{target}c", relative))
+        elif elf.is_elf(source):
+            self.binaries.append(source)
+            self.copy_binary(relative, source)
+        else:
+            self.copy(relative, source)
+
+    def copy(self, relative: str, source: Path) -> None:
+        shutil.copyfile(source, self.place(relative))
+
+    def copy_binary(self, relative: str, source: Path) -> None:
+        target = self.place(relative)
+        target.write_bytes(elf.slim(source.read_bytes(), source))
+        target.chmod(0o755)
+
+    def place(self, relative: str) -> Path:
+        target = self.root / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+    def compile(self) -> None:
+        done = subprocess.run(
+            [sys.executable, "-S", "-s", "-P", "-B", compiler.__file__],
+            input=json.dumps(self.sources),
+            env={"PYTHONHASHSEED": "0", "PYTHONUTF8": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise PermanentError(f"a source does not compile: {done.stderr.strip()[-2000:]}")
+
+
+def _settle(path: Path) -> int | None:
+    """Give ``path`` the mode it has on every host; the size of a file, None for a folder."""
+    if path.is_dir():
+        path.chmod(0o755)
+        return None
+    path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+    return path.stat().st_size

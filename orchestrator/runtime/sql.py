@@ -1,0 +1,147 @@
+"""PostgreSQL: a pool, statements kept in .sql files, numbered migrations, LISTEN.
+
+No network call is made inside a transaction; every statement of the project stands in a .sql file
+behind a line ``-- name: some_name`` with its comment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from orchestrator.errors import TemporaryError, UserError
+from orchestrator.runtime import logs
+
+Connection = psycopg.AsyncConnection[DictRow]
+Row = dict[str, Any]
+_NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
+
+
+class Queries:
+    """The named statements of one .sql file: ``queries["claim"]``."""
+
+    def __init__(self, file: Path) -> None:
+        text = file.read_text()
+        marks = list(_NAME.finditer(text))
+        ends = [mark.start() for mark in marks[1:]] + [len(text)]
+        self._statements = {m[1]: text[m.end() : end].strip() for m, end in zip(marks, ends, strict=True)}
+
+    def __getitem__(self, name: str) -> LiteralString:
+        return self._statements[name]
+
+
+class Database:
+    """A pool of connections to the central PostgreSQL. Open with ``async with``."""
+
+    def __init__(self, url: str, *, size: int = 8) -> None:
+        self.url = url
+        self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=size,
+            open=False,
+            timeout=10,
+            kwargs={"row_factory": dict_row, "autocommit": False},
+            check=AsyncConnectionPool.check_connection,
+        )
+
+    async def __aenter__(self) -> Database:
+        await self.pool.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.pool.close()
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection inside one transaction: committed at the end, rolled back on an exception.
+
+        A database that is restarting is a TemporaryError.
+        """
+        try:
+            async with self.pool.connection() as connection:
+                yield connection
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise TemporaryError(f"the database does not answer: {error}", retry_in=0.5) from error
+
+    async def rows(self, statement: LiteralString, **values: Any) -> list[Row]:
+        """All rows of one statement in a transaction of its own."""
+        async with self.transaction() as connection:
+            return await rows(connection, statement, **values)
+
+    async def listen(
+        self, channels: Sequence[str], heard: Callable[[str, str], None], stop: asyncio.Event
+    ) -> None:
+        """Call ``heard(channel, payload)`` for each NOTIFY until ``stop``; reconnects by itself.
+
+        After each (re)connection ``heard(channel, "")`` is called for every channel, since what
+        was sent meanwhile is lost.
+        """
+        log = logs.get("listen")
+        while not stop.is_set():
+            try:
+                async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
+                    for channel in channels:
+                        await connection.execute(
+                            psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel))
+                        )
+                    for channel in channels:
+                        heard(channel, "")
+                    while not stop.is_set():
+                        async for note in connection.notifies(timeout=1.0):
+                            heard(note.channel, note.payload)
+            except psycopg.OperationalError as error:
+                log.warning("database away", reason=str(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), 0.3)
+
+
+async def rows(connection: Connection, statement: LiteralString, **values: Any) -> list[Row]:
+    """All rows of one statement on ``connection`` ([] when it returns none).
+
+    A value that its column cannot hold (not a UUID, too long) is a UserError.
+    """
+    try:
+        cursor = await connection.execute(statement, values)
+    except psycopg.DataError as error:
+        raise UserError(f"a value cannot be stored: {error.diag.message_primary}") from error
+    return await cursor.fetchall() if cursor.description else []
+
+
+async def row(connection: Connection, statement: LiteralString, **values: Any) -> Row | None:
+    """The first row of one statement, or None."""
+    found = await rows(connection, statement, **values)
+    return found[0] if found else None
+
+
+async def migrate(database: Database, components: Sequence[Path]) -> list[str]:
+    """Apply every ``<component>/migrations/NNNN_*.sql`` not applied yet, in order; returns their names.
+
+    One advisory lock and one transaction: processes that start together do it once. Each file must
+    leave the schema usable by the code of the version before (agents and services of that version
+    still talk while an upgrade runs).
+    """
+    applied: list[str] = []
+    async with database.transaction() as connection:
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('orchestrator-migrations'))")
+        await connection.execute("CREATE SCHEMA IF NOT EXISTS grid")
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS grid.migration (name text PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now())"
+        )
+        done = {str(found["name"]) for found in await rows(connection, "SELECT name FROM grid.migration")}
+        for component in components:
+            for file in sorted((component / "migrations").glob("*.sql")):
+                name = f"{component.name}/{file.name}"
+                if name not in done:
+                    await connection.execute(file.read_text())
+                    await connection.execute("INSERT INTO grid.migration (name) VALUES (%s)", (name,))
+                    applied.append(name)
+    return applied

@@ -1,0 +1,204 @@
+#!/usr/bin/python
+"""Make the programs of a machine run as their files say, by supervisord or systemd.
+
+What is new is started, what is no longer wanted is stopped, and only what changed is restarted: its
+own file, or ``inputs`` (the digest of what it reads, which each running program carries in its
+environment: a run that was killed half-way is noticed by the next). Fails with the last lines of the
+log of each program that does not stay up.
+"""
+
+import glob
+import http.client
+import os
+import socket
+import subprocess
+import time
+import xmlrpc.client
+
+from ansible.module_utils.basic import AnsibleModule
+
+ARGUMENTS = {
+    "root": {"type": "str", "required": True},
+    "site": {"type": "str", "required": True},
+    "manager": {"type": "str", "choices": ["supervisor", "systemd"], "required": True},
+    "programs": {"type": "list", "elements": "dict", "required": True},
+    "inputs": {"type": "str", "required": True},
+    "restart": {"type": "bool", "default": False},
+    "wait": {"type": "int", "default": 20},
+}
+UP, DOWN = {"RUNNING"}, {"STOPPED", "EXITED", "FATAL", "UNKNOWN"}
+
+
+def environment(pid):
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as content:
+            return set(content.read().decode(errors="replace").split("\0"))
+    except OSError:
+        return set()
+
+
+class Connection(http.client.HTTPConnection):
+    """HTTP over supervisord's UNIX socket."""
+
+    def __init__(self, path):
+        super().__init__("localhost")
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+
+
+class Transport(xmlrpc.client.Transport):
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def make_connection(self, host):
+        return Connection(self.path)
+
+
+class Supervisor:
+    """The programs under the machine's supervisord; each is a process group."""
+
+    def __init__(self, root):
+        self.root = root
+        with open(os.path.join(root, "etc/supervisord.conf")) as settings:
+            lines = [line.split("=", 1)[1].strip() for line in settings if line.startswith("file =")]
+        self.socket = lines[0].replace("%%", "%")
+        self.ensure()
+        self.rpc = xmlrpc.client.ServerProxy("http://localhost", transport=Transport(self.socket)).supervisor
+
+    def ensure(self):
+        try:
+            with open(os.path.join(self.root, "run/supervisord.pid")) as file:
+                pid = int(file.read())
+        except (OSError, ValueError):
+            pid = 0
+        if pid and "ORCHESTRATE_MACHINE=" + self.root in environment(pid):
+            return
+        start = os.path.join(self.root, "bin/start")
+        if not os.path.exists(start):
+            raise RuntimeError("the supervisor of %s does not run; start the machine first" % self.root)
+        subprocess.run([start], check=True, capture_output=True, timeout=60)
+
+    def states(self):
+        found = {}
+        for info in self.rpc.getAllProcessInfo():
+            found.setdefault(info["group"], []).append((info["statename"], info["pid"]))
+        return found
+
+    def until(self, names, states, seconds=30):
+        deadline = time.time() + seconds
+        while time.time() < deadline:
+            now = self.states()
+            if all(state in states for name in names for state, _ in now.get(name, ())):
+                return
+            time.sleep(0.05)
+        raise RuntimeError("did not stop within %d s: %s" % (seconds, ", ".join(sorted(names))))
+
+    def update(self, programs, restart):
+        added, changed, removed = (set(names) for names in self.rpc.reloadConfig()[0])
+        stale = {program["name"] for program in programs if restart and program["reads"]}
+        again = stale - added - changed
+        there = set(self.states())
+        stopping = (changed | removed | again) & there
+        for name in sorted(stopping):
+            self.rpc.stopProcessGroup(name, False)
+        self.until(stopping, DOWN)
+        for name in sorted((changed | removed) & there):
+            self.rpc.removeProcessGroup(name)
+        for name in sorted(added | changed):
+            self.rpc.addProcessGroup(name)
+        dead = {name for name, seen in self.states().items() if any(state in DOWN for state, _ in seen)}
+        for name in sorted((again | dead) & {program["name"] for program in programs} - added - changed):
+            self.rpc.startProcessGroup(name, False)
+            again.add(name)
+        return sorted(added | changed | removed | again)
+
+    def not_up(self, programs):
+        now = self.states()
+        return [p["name"] for p in programs if not now.get(p["name"]) or any(s not in UP for s, _ in now[p["name"]])]
+
+
+class Systemd:
+    """The programs as systemd units orchestrate-<site>-<program>.service."""
+
+    def __init__(self, site, inputs):
+        self.prefix = "orchestrate-%s-" % site
+        self.inputs = inputs
+        self.folder = "/etc/systemd/system"
+
+    def systemctl(self, *arguments):
+        return subprocess.run(["systemctl", *arguments], capture_output=True, text=True, timeout=120)
+
+    def must(self, *arguments):
+        done = self.systemctl(*arguments)
+        if done.returncode != 0:
+            raise RuntimeError("systemctl %s: %s" % (" ".join(arguments), done.stderr.strip()))
+
+    def units(self, program):
+        count = program["processes"]
+        names = [program["name"]] if count == 1 else ["%s-%d" % (program["name"], n) for n in range(1, count + 1)]
+        return [self.prefix + name + ".service" for name in names]
+
+    def show(self, unit, name):
+        return self.systemctl("show", "--value", "-p", name, unit).stdout.strip()
+
+    def update(self, programs, restart):
+        wanted = {unit: program for program in programs for unit in self.units(program)}
+        done = []
+        for path in glob.glob(os.path.join(self.folder, self.prefix + "*.service")):
+            unit = os.path.basename(path)
+            if unit not in wanted:
+                self.must("disable", "--now", unit)
+                os.unlink(path)
+                done.append(unit)
+        self.must("daemon-reload")
+        for unit, program in wanted.items():
+            if self.show(unit, "UnitFileState") != "enabled":
+                self.must("enable", unit)
+            pid = int(self.show(unit, "MainPID") or 0)
+            stale = program["reads"] and "ORCHESTRATE_INPUTS=" + self.inputs not in environment(pid)
+            if not pid or stale or program["changed"] or (restart and program["reads"]):
+                self.must("restart", unit)
+                done.append(unit)
+        return done
+
+    def not_up(self, programs):
+        return [p["name"] for p in programs for u in self.units(p) if self.show(u, "ActiveState") != "active"]
+
+
+def tail(root, name):
+    try:
+        with open(os.path.join(root, "log", name + ".log"), "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - 1500))
+            return log.read().decode(errors="replace")
+    except OSError:
+        return "(no log)"
+
+
+def main():
+    module = AnsibleModule(argument_spec=ARGUMENTS)
+    root, programs = module.params["root"], module.params["programs"]
+    try:
+        if module.params["manager"] == "systemd":
+            manager = Systemd(module.params["site"], module.params["inputs"])
+        else:
+            manager = Supervisor(root)
+        done = manager.update(programs, module.params["restart"])
+        deadline = time.time() + module.params["wait"]
+        down = manager.not_up(programs)
+        while down and time.time() < deadline:
+            time.sleep(0.05)
+            down = manager.not_up(programs)
+    except (RuntimeError, OSError, subprocess.SubprocessError, xmlrpc.client.Error) as error:
+        module.fail_json(msg=str(error))
+    if down:
+        logs = "\n".join("--- %s.log\n%s" % (name, tail(root, name)) for name in down)
+        module.fail_json(msg="does not stay up: %s\n%s" % (", ".join(down), logs))
+    module.exit_json(changed=bool(done), what=done)
+
+
+if __name__ == "__main__":
+    main()
