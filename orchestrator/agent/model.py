@@ -38,6 +38,7 @@ class AgentConfig:
     workdir: str  # jobs run below it
     site: str = ""
     ce: str = ""
+    host: str = ""  # the machine's name; the node's own when empty
     token: str = ""  # enrolment token, single use
     token_file: str = ""  # file that holds it instead
     session_file: str = ""  # keeps the session token (0600), so that a restarted agent goes on

@@ -16,7 +16,7 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 def measure(config: AgentConfig) -> Node:
     """This node now. What the configuration sets (cores, memory) is believed, not measured."""
     return Node(
-        host=socket.gethostname() or "unknown",
+        host=config.host or socket.gethostname() or "unknown",
         cores=config.cores or cores(),
         memory=config.memory or memory(),
         disk=shutil.disk_usage(config.workdir).free,

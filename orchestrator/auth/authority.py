@@ -61,9 +61,9 @@ class Authority:
         """The CA's certificate."""
         return self.directory / "ca.pem"
 
-    def host(self, name: str, address: str, role: str, now: float) -> HostFiles:
+    def host(self, name: str, address: str, role: str, site: str, now: float) -> HostFiles:
         """The files of host ``name``; its certificate is renewed when a third of its life is left."""
-        pair = self._pair(self.directory / "hosts" / name, role, name, (name, address), now)
+        pair = self._pair(self.directory / "hosts" / name, role, name, (name, address), now, site)
         signing = self.directory / "token-signing.json" if role == "central" else None
         return HostFiles(self.ca, *pair, self.directory / "token-keys.json", signing)
 
@@ -73,15 +73,15 @@ class Authority:
         return Pair(certificate.read_bytes(), key.read_bytes())
 
     def _pair(
-        self, folder: Path, role: str, name: str, addresses: tuple[str, ...], now: float
+        self, folder: Path, role: str, name: str, addresses: tuple[str, ...], now: float, site: str = ""
     ) -> tuple[Path, Path]:
         certificate, key, made_for = folder / "cert.pem", folder / "key.pem", folder / "for.json"
-        wanted = [role, name, *addresses]
-        if certificate.exists() and made_for.exists() and read_json(made_for) == wanted:
-            if identity_of(certificate.read_bytes()).expires - now > self.lifetime / 3:
-                return certificate, key
+        wanted = [role, name, site, *addresses]
+        known = certificate.exists() and made_for.exists() and read_json(made_for) == wanted
+        if known and identity_of(certificate.read_bytes()).expires - now > self.lifetime / 3:
+            return certificate, key
         ca = Pair(self.ca.read_bytes(), (self.directory / "ca.key").read_bytes())
-        pair = issue(ca, Identity(self.vo, role, name, now + self.lifetime), addresses, now)
+        pair = issue(ca, Identity(self.vo, role, name, now + self.lifetime, site), addresses, now)
         made_for.unlink(missing_ok=True)  # an interrupted renewal is made again
         write_atomic(key, pair.key, 0o600)
         write_atomic(certificate, pair.certificate)

@@ -35,7 +35,7 @@ class Issuer:
         if identity.role == "user":
             granted = model.user_claims(await self.people.get(identity.name))
         elif identity.role in model.HOST_ROLES:
-            granted = model.host_claims(identity.name, identity.role)
+            granted = model.host_claims(identity.name, identity.role, identity.site)
         else:
             raise NotAllowed(f"a certificate of role {identity.role} gets no token")
         return self._answer(granted, self.lifetime)

@@ -25,9 +25,9 @@ def user_claims(person: Person) -> dict[str, Any]:
     return {"sub": f"user:{person.name}", "roles": list(person.roles)}
 
 
-def host_claims(name: str, role: str) -> dict[str, Any]:
-    """The token of a machine's services."""
-    return {"sub": f"host:{name}", "roles": [role]}
+def host_claims(name: str, role: str, site: str) -> dict[str, Any]:
+    """The token of a machine's services; it speaks for ``site``."""
+    return {"sub": f"host:{name}", "roles": [role], "site": site}
 
 
 def enrolment_claims(jti: str, site: str, ce: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from orchestrator.auth.model import Envelope
 from orchestrator.catalogue import model, store
 from orchestrator.catalogue.model import Output
 from orchestrator.errors import UserError
-from orchestrator.runtime.sql import Database, rows
+from orchestrator.runtime.sql import Connection, Database, rows
 from orchestrator.runtime.web import Caller, body, caller, number, route
 
 PEOPLE = ("user", "job", "admin", "release")
@@ -41,14 +41,16 @@ class Catalogue:
         ]
 
     async def ls(self, request: Request) -> Any:
-        caller(request).require(*PEOPLE)
+        who, path = caller(request).require(*PEOPLE), model.clean(_path(request))
         async with self.database.transaction() as connection:
-            return [entry.to_json() for entry in await store.ls(connection, _path(request))]
+            await self._home(connection, who, path)
+            return [entry.to_json() for entry in await store.ls(connection, path or "/")]
 
     async def stat(self, request: Request) -> Any:
-        caller(request).require(*PEOPLE)
+        who, path = caller(request).require(*PEOPLE), model.clean(_path(request))
         async with self.database.transaction() as connection:
-            return (await store.stat(connection, _path(request))).to_json()
+            await self._home(connection, who, path)
+            return (await store.stat(connection, path or "/")).to_json()
 
     async def find(self, request: Request) -> Any:
         caller(request).require(*PEOPLE)
@@ -60,13 +62,19 @@ class Catalogue:
         caller(request).require(*PEOPLE)
         async with self.database.transaction() as connection:
             entry = await store.stat(connection, _path(request))
-            copies = await store.replicas(connection, entry.guid, "") if entry.guid else []
+            if entry.is_directory:
+                raise UserError(
+                    f"{entry.path or '/'} is a directory; only files have copies", path=entry.path
+                )
+            copies = await store.replicas(connection, entry.guid, "")
         return [{"se": c["se"], "site": c["site"], "pfn": c["url"] + c["pfn"]} for c in copies]
 
     async def mkdir(self, request: Request) -> Any:
         who, asked = _writer(request), await body(request)
+        path = model.clean(_text(asked, "path"))
         async with self.database.transaction() as connection:
-            await store.mkdir(connection, _text(asked, "path"), who.user, _admin(who))
+            await self._home(connection, who, path)
+            await store.mkdir(connection, path, who.user, _admin(who))
         return {}
 
     async def rm(self, request: Request) -> Any:
@@ -84,27 +92,48 @@ class Catalogue:
         return {}
 
     async def write(self, request: Request) -> Any:
-        """Where the caller may put a new file: nothing is registered until ``register`` or a DONE report."""
+        """Where the caller may put a file: nothing is registered until ``register`` or a DONE report.
+
+        ``se`` is a name or a list of names, ``copies`` how many writes are wanted (default: one for each
+        name, at least one); fewer come back when fewer storage elements have room. ``guid`` asks for
+        further copies of that file.
+        """
         who, asked = _writer(request), await body(request)
-        size, md5 = int(asked.get("size", -1)), _text(asked, "md5")
-        if size < 0:
-            raise UserError("size must be given in bytes")
+        size, md5, guid = _number(asked, "size"), _text(asked, "md5"), str(asked.get("guid") or "")
+        model.check_md5(md5)
+        names = asked.get("se") or []
+        names = [str(name) for name in ([names] if isinstance(names, str) else names)]
+        copies = _number(asked, "copies", max(1, len(names)))
         async with self.database.transaction() as connection:
-            lfn = await store.check_new(connection, _text(asked, "lfn"), who.user, _admin(who))
+            lfn = model.clean(_text(asked, "lfn"))
+            await self._home(connection, who, lfn)
+            await store.check_new(connection, lfn, who.user, _admin(who), same=guid)
+            guid = model.clean_guid(guid) if guid else str(uuid.uuid4())
+            await store.check_content(connection, guid, size, md5)
             site = str(asked.get("site") or who.claims.get("site") or "")
-            place = await store.choose_storage(connection, site, size, str(asked.get("se") or ""))
-        guid = str(uuid.uuid4())
-        pfn = model.pfn_of(guid)
-        permit = self.envelope(f"{place['name']}:{pfn}", "PUT", size, md5)
-        write = {"se": place["name"], "pfn": pfn, "url": place["url"] + pfn, "envelope": permit}
-        return {"lfn": lfn, "guid": guid, "writes": [write]}
+            places = await store.choose_storage(connection, site, size, names, min(copies, 100), guid)
+            pfn = model.pfn_of(guid)
+            for place in places:
+                await rows(connection, store.QUERIES["intend"], se=place["name"], pfn=pfn)
+        writes = [
+            {
+                "se": place["name"],
+                "pfn": pfn,
+                "url": place["url"] + pfn,
+                "envelope": self.envelope(f"{place['name']}:{pfn}", "PUT", size, md5),
+            }
+            for place in places
+        ]
+        return {"lfn": lfn, "guid": guid, "writes": writes}
 
     async def register(self, request: Request) -> Any:
         who, asked = _writer(request), await body(request)
+        model.check_md5(_text(asked, "md5"))
         outputs = [Output.from_json({**asked, **copy}) for copy in asked.get("replicas", ())]
         if not outputs:
             raise UserError(f"{asked.get('lfn')} has no replica to register")
         async with self.database.transaction() as connection:
+            await self._home(connection, who, model.clean(_text(asked, "lfn")))
             await store.register(connection, outputs, who.user, _admin(who))
         return {}
 
@@ -114,7 +143,7 @@ class Catalogue:
         async with self.database.transaction() as connection:
             entry = await store.stat(connection, _text(asked, "lfn"))
             if entry.is_directory:
-                raise UserError(f"{entry.path} is a directory", path=entry.path)
+                raise UserError(f"{entry.path or '/'} is a directory", path=entry.path)
             site = str(asked.get("site") or who.claims.get("site") or "")
             copies = await store.replicas(connection, entry.guid, site)
         reads = [
@@ -131,8 +160,11 @@ class Catalogue:
         caller(request).require("vobox")
         asked = await body(request)
         values = {key: _text(asked, key) for key in ("name", "site", "url")}
-        async with self.database.transaction() as connection:
-            await rows(connection, store.QUERIES["save_storage"], **values, free=int(asked.get("free", 0)))
+        free = _number(asked, "free", 0)
+        if not await self.database.rows(store.QUERIES["save_storage"], **values, free=free):
+            raise UserError(
+                f"another site of this VO has a storage element {values['name']}; rename one in site.yaml"
+            )
         return {}
 
     async def removals(self, request: Request) -> Any:
@@ -147,6 +179,16 @@ class Catalogue:
             store.QUERIES["removed"], se=_text(asked, "se"), pfns=list(asked.get("pfns", ()))
         )
         return {}
+
+    async def _home(self, connection: Connection, who: Caller, path: str) -> None:
+        """The caller's home exists if ``path`` is in it."""
+        home = model.home(self.vo, who.user)
+        if path != home and not path.startswith(f"{home}/"):
+            return
+        if await rows(connection, store.QUERIES["entry"], path=home):
+            return
+        owner = (await store.stat(connection, f"/{self.vo}/user")).owner
+        await store.ensure_home(connection, self.vo, who.user, owner)
 
 
 def _writer(request: Request) -> Caller:
@@ -165,4 +207,11 @@ def _text(asked: dict[str, Any], key: str) -> str:
     value = asked.get(key)
     if not isinstance(value, str) or not value:
         raise UserError(f"{key} is missing", key=key)
+    return value
+
+
+def _number(asked: dict[str, Any], key: str, default: int | None = None) -> int:
+    value = asked.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise UserError(f"{key} must be a whole number, not {value!r}", key=key)
     return value

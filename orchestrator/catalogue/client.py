@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,6 +26,15 @@ class Sums:
     size: int
     md5: str
     adler32: str
+
+
+@dataclass(frozen=True)
+class Read:
+    """Where a replica can be read, and the envelope that permits it."""
+
+    se: str
+    url: str
+    envelope: str
 
 
 def sums(path: Path) -> Sums:
@@ -104,23 +113,31 @@ async def put(api: Api, source: Path, lfn: str, se: str = "") -> Output:
 async def get(api: Api, lfn: str, target: Path, token: str | None = None) -> Entry:
     """Copy a file of the catalogue to ``target`` (atomic), the closest replica first, checked by size and MD5."""
     told = await api.post("/v1/catalogue/read", {"lfn": lfn}, token=token)
+    reads = [Read(each["se"], each["url"], each["envelope"]) for each in told["reads"]]
+    await fetch(api.http, lfn, reads, (told["size"], told["md5"]), target)
+    return Entry.from_json(told)
+
+
+async def fetch(
+    http: httpx.AsyncClient, lfn: str, reads: Sequence[Read], wanted: tuple[int, str], target: Path
+) -> None:
+    """Copy the first good replica to ``target`` (atomic); ``wanted`` is size and MD5. TemporaryError if none is."""
     part = target.with_name(f".{target.name}.part")
     failures: list[str] = []
-    for read in told["reads"]:
+    for read in reads:
         try:
             with part.open("wb") as out:
-                found = await _download(api.http, read["url"], read["envelope"], out)
+                found = await _download(http, read.url, read.envelope, out)
         except (TemporaryError, PermanentError) as error:
-            failures.append(f"{read['se']}: {error.message}")
+            failures.append(f"{read.se}: {error.message}")
             continue
-        if found == (told["size"], told["md5"]):
+        if found == wanted:
             part.replace(target)
-            return Entry.from_json(told)
-        failures.append(f"{read['se']}: has {found[0]} bytes with MD5 {found[1]}")
+            return
+        failures.append(f"{read.se}: has {found[0]} bytes with MD5 {found[1]}")
     part.unlink(missing_ok=True)
-    raise TemporaryError(
-        f"no replica of {lfn} could be read: {'; '.join(failures) or 'there is none'}", lfn=lfn
-    )
+    told = "; ".join(failures) or "there is none"
+    raise TemporaryError(f"no replica of {lfn} could be read: {told}", lfn=lfn)
 
 
 async def read_bytes(api: Api, lfn: str, most: int = 64 << 20) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -65,10 +66,13 @@ class Output:
     def from_json(cls, value: Mapping[str, Any]) -> Output:
         try:
             return cls(
-                *(str(value[key]) for key in ("lfn", "guid")),
-                int(value["size"]),
-                *(str(value.get(key, "")) for key in ("md5", "adler32")),
-                *(str(value[key]) for key in ("se", "pfn")),
+                lfn=str(value["lfn"]),
+                guid=str(value["guid"]),
+                size=int(value["size"]),
+                md5=str(value.get("md5", "")),
+                adler32=str(value.get("adler32", "")),
+                se=str(value["se"]),
+                pfn=str(value["pfn"]),
             )
         except (KeyError, ValueError) as error:
             raise UserError(f"an output lacks or garbles {error}") from error
@@ -113,6 +117,21 @@ def home(vo: str, user: str) -> str:
     return f"/{vo}/user/{user[0]}/{user}"
 
 
+def clean_guid(guid: str) -> str:
+    """A GUID in its one spelling (RFC 9562, lower case); UserError when it is none."""
+    try:
+        return str(uuid.UUID(guid))
+    except ValueError as error:
+        raise UserError(f"{guid[:80]!r} is no GUID", guid=guid[:80]) from error
+
+
+def check_md5(md5: str) -> None:
+    """UserError unless it is one in hex."""
+    if len(md5) != 32 or set(md5) - set("0123456789abcdef"):
+        raise UserError(f"{md5[:80]!r} is no MD5: 32 hex digits are wanted")
+
+
 def pfn_of(guid: str) -> str:
     """Where a storage element keeps a file: spread over 256 directories."""
+    guid = clean_guid(guid)
     return f"/{guid[:2]}/{guid}"

@@ -30,22 +30,42 @@ RETURNING path;
 -- name: add_replica   a copy of a file
 INSERT INTO grid.replica (guid, se, pfn) VALUES (%(guid)s, %(se)s, %(pfn)s) ON CONFLICT (guid, se) DO NOTHING;
 
--- name: replicas   the copies of a file with their storage elements, those of a site first
+-- name: replicas   the copies of a file: those of living storage elements first, then those of a site
 SELECT r.se, r.pfn, s.site, s.url FROM grid.replica r JOIN grid.storage_element s ON s.name = r.se
-WHERE r.guid = %(guid)s ORDER BY s.site = %(site)s DESC, s.seen DESC;
+WHERE r.guid = %(guid)s ORDER BY s.seen > now() - interval '5 minutes' DESC, s.site = %(site)s DESC, s.seen DESC;
 
--- name: remove_file   forget a file
-DELETE FROM grid.entry WHERE path = %(path)s AND guid IS NOT NULL RETURNING guid::text;
+-- name: same_guid   the files that have a guid
+SELECT path, owner, size, md5 FROM grid.entry WHERE guid = %(guid)s;
 
--- name: remove_directory   forget an empty directory
-DELETE FROM grid.entry d WHERE path = %(path)s AND guid IS NULL
-  AND NOT EXISTS (SELECT 1 FROM grid.entry c WHERE c.parent = d.path) RETURNING path;
+-- name: inside   whether a directory holds anything
+SELECT 1 AS one FROM grid.entry WHERE parent = %(path)s LIMIT 1;
 
--- name: drop_replicas   the copies of a guid that no entry names any more are to be deleted
+-- name: locked_below   one entry below a directory that its caller may not remove
+SELECT path, owner FROM grid.entry
+WHERE path > %(path)s || '/' AND path < %(path)s || '0' AND owner <> %(user)s AND mode & 2 = 0 LIMIT 1;
+
+-- name: remove   forget an entry and all below it
+DELETE FROM grid.entry WHERE path = %(path)s OR (path > %(path)s || '/' AND path < %(path)s || '0')
+RETURNING guid::text;
+
+-- name: remove_one   forget an entry; one that holds others breaks the key of theirs
+DELETE FROM grid.entry WHERE path = %(path)s RETURNING guid::text;
+
+-- name: drop_replicas   the copies of guids that no entry names any more are to be deleted
 WITH gone AS (
-    DELETE FROM grid.replica WHERE guid = %(guid)s
-      AND NOT EXISTS (SELECT 1 FROM grid.entry WHERE guid = %(guid)s) RETURNING se, pfn)
-INSERT INTO grid.removal (se, pfn) SELECT se, pfn FROM gone ON CONFLICT DO NOTHING;
+    DELETE FROM grid.replica r WHERE guid = ANY(%(guids)s::uuid[])
+      AND NOT EXISTS (SELECT 1 FROM grid.entry e WHERE e.guid = r.guid) RETURNING se, pfn)
+INSERT INTO grid.removal (se, pfn) SELECT se, pfn FROM gone ON CONFLICT (se, pfn) DO UPDATE SET at = now();
+
+-- name: intend   a copy may come; unless it is registered within a week it is to be deleted
+INSERT INTO grid.removal (se, pfn, at) VALUES (%(se)s, %(pfn)s, now() + interval '7 days')
+ON CONFLICT (se, pfn) DO UPDATE SET at = EXCLUDED.at WHERE grid.removal.at > now();
+
+-- name: keep   a copy that came is registered, so it stays
+DELETE FROM grid.removal WHERE se = %(se)s AND pfn = %(pfn)s AND at > now();
+
+-- name: doomed   whether a storage element was told to delete a copy
+SELECT 1 AS one FROM grid.removal WHERE se = %(se)s AND pfn = %(pfn)s;
 
 -- name: move   rename an entry and all below it
 UPDATE grid.entry SET
@@ -53,17 +73,20 @@ UPDATE grid.entry SET
     parent = CASE WHEN path = %(old)s THEN %(parent)s ELSE %(new)s || substring(parent FROM length(%(old)s) + 1) END
 WHERE path = %(old)s OR (path > %(old)s || '/' AND path < %(old)s || '0');
 
--- name: save_storage   a storage element speaks up
+-- name: save_storage   a storage element speaks up; no row comes back when its name is another site's
 INSERT INTO grid.storage_element (name, site, url, free) VALUES (%(name)s, %(site)s, %(url)s, %(free)s)
-ON CONFLICT (name) DO UPDATE SET site = EXCLUDED.site, url = EXCLUDED.url, free = EXCLUDED.free, seen = now();
+ON CONFLICT (name) DO UPDATE SET site = EXCLUDED.site, url = EXCLUDED.url, free = EXCLUDED.free, seen = now()
+WHERE grid.storage_element.site = EXCLUDED.site OR grid.storage_element.seen < now() - interval '1 day'
+RETURNING name;
 
--- name: storage   storage elements: the one asked for, then those of a site, then the one with most room
-SELECT name, site, url, free FROM grid.storage_element
-WHERE (%(name)s = '' OR name = %(name)s) AND free >= %(size)s
-ORDER BY site = %(site)s DESC, seen > now() - interval '5 minutes' DESC, free DESC;
+-- name: storage   storage elements with room that lack a file: living ones first, then a site's, then by room
+SELECT name, site, url, free FROM grid.storage_element s
+WHERE (%(names)s::text[] = '{}' OR name = ANY(%(names)s::text[])) AND free >= %(size)s
+  AND NOT EXISTS (SELECT 1 FROM grid.replica r WHERE r.se = s.name AND r.guid = %(guid)s::uuid)
+ORDER BY seen > now() - interval '5 minutes' DESC, site = %(site)s DESC, free DESC, name LIMIT %(most)s;
 
--- name: removals   what a storage element is to delete
-SELECT pfn FROM grid.removal WHERE se = %(se)s ORDER BY at LIMIT 1000;
+-- name: removals   what a storage element is to delete now
+SELECT pfn FROM grid.removal WHERE se = %(se)s AND at <= now() ORDER BY at LIMIT 1000;
 
 -- name: removed   it did
-DELETE FROM grid.removal WHERE se = %(se)s AND pfn = ANY(%(pfns)s);
+DELETE FROM grid.removal WHERE se = %(se)s AND pfn = ANY(%(pfns)s::text[]) AND at <= now();

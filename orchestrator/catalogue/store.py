@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import psycopg
+
 from orchestrator.catalogue import model
 from orchestrator.catalogue.model import Entry, Output, clean
-from orchestrator.errors import NotAllowed, NotFound, UserError
+from orchestrator.errors import NotAllowed, NotFound, TemporaryError, UserError
 from orchestrator.runtime.sql import Connection, Queries, Row, row, rows
 
 QUERIES = Queries(Path(__file__).with_name("queries.sql"))
@@ -21,7 +23,7 @@ async def begin(connection: Connection, vo: str, owner: str) -> None:
             connection,
             QUERIES["add_directory"],
             path=path,
-            parent=model.parent(path) if path else "-",
+            parent=model.parent(path) if path else None,
             owner=owner,
             mode=DIRECTORY_MODE,
         )
@@ -65,10 +67,11 @@ async def ls(connection: Connection, path: str) -> list[Entry]:
 
 
 async def find(connection: Connection, path: str, pattern: str, limit: int) -> list[Entry]:
-    """Files below ``path`` whose name matches the shell pattern (``*`` and ``?``)."""
+    """Files below the directory ``path`` whose name matches the shell pattern (``*`` and ``?``)."""
+    folder = await stat(connection, path)
     escaped = pattern.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
     like = escaped.replace("*", "%").replace("?", "_")
-    found = await rows(connection, QUERIES["find"], path=clean(path), pattern=like, limit=limit)
+    found = await rows(connection, QUERIES["find"], path=folder.path, pattern=like, limit=limit)
     return [Entry.from_json(one) for one in found]
 
 
@@ -85,25 +88,24 @@ async def mkdir(connection: Connection, path: str, user: str, admin: bool = Fals
     if missing and not model.may_write(nearest, user, admin):
         raise NotAllowed(f"{user} may not write in {nearest.path or '/'}, which belongs to {nearest.owner}")
     for one in reversed(missing):
-        await rows(
-            connection,
-            QUERIES["add_directory"],
-            path=one,
-            parent=model.parent(one),
-            owner=user,
-            mode=DIRECTORY_MODE,
-        )
+        above = model.parent(one)
+        await _change(connection, "add_directory", path=one, parent=above, owner=user, mode=DIRECTORY_MODE)
 
 
-async def check_new(connection: Connection, lfn: str, user: str, admin: bool = False) -> str:
-    """The clean spelling of ``lfn`` if ``user`` may create a file there; changes nothing."""
+async def check_new(connection: Connection, lfn: str, user: str, admin: bool = False, same: str = "") -> str:
+    """The clean spelling of ``lfn`` if ``user`` may create a file there; changes nothing.
+
+    The user's file of that name is no obstacle when its GUID is ``same``: then it gets another copy.
+    """
     path = clean(lfn)
     known = [
         Entry.from_json(one)
         for one in await rows(connection, QUERIES["ancestors"], paths=model.lineage(path))
     ]
     if known and known[0].path == path:
-        raise UserError(f"{path} exists; remove it first or choose another name", path=path)
+        if same and known[0].guid == same and (admin or known[0].owner == user):
+            return path
+        raise UserError(f"{path or '/'} exists; remove it first or choose another name", path=path)
     if known and not known[0].is_directory:
         raise UserError(f"{known[0].path} is a file, not a directory", path=known[0].path)
     if not known or not model.may_write(known[0], user, admin):
@@ -112,84 +114,108 @@ async def check_new(connection: Connection, lfn: str, user: str, admin: bool = F
     return path
 
 
+async def check_content(connection: Connection, guid: str, size: int, md5: str) -> None:
+    """UserError when a file of the catalogue has this GUID and other content."""
+    for known in await rows(connection, QUERIES["same_guid"], guid=guid):
+        if (known["size"], known["md5"]) != (size, md5):
+            raise UserError(f"GUID {guid} belongs to other content", guid=guid)
+
+
 async def register(connection: Connection, outputs: Sequence[Output], user: str, admin: bool = False) -> None:
     """Every output is an entry of its directory with its copy; again with the same guid is harmless.
 
-    UserError when a name is taken by other content: then nothing of the transaction holds.
+    A copy's path follows from its GUID: what ``pfn`` says does not matter, so nobody can name (and then
+    remove) the copy of another file. UserError when a name is taken by other content: then nothing of
+    the transaction holds.
     """
     for output in outputs:
-        path = clean(output.lfn)
+        path, pfn = clean(output.lfn), model.pfn_of(output.guid)
         await mkdir(connection, model.parent(path), user, admin)
         folder = await stat(connection, model.parent(path) or "/")
         if not model.may_write(folder, user, admin):
-            raise NotAllowed(f"{user} may not write in {folder.path}, which belongs to {folder.owner}")
-        made = await row(
-            connection,
-            QUERIES["add_file"],
-            path=path,
-            parent=model.parent(path),
-            owner=user,
-            mode=FILE_MODE,
-            guid=output.guid,
-            size=output.size,
-            md5=output.md5,
-            adler32=output.adler32,
-        )
-        if made is None:
+            raise NotAllowed(f"{user} may not write in {folder.path or '/'}, which belongs to {folder.owner}")
+        await check_content(connection, output.guid, output.size, output.md5)
+        values = {"owner": user, "mode": FILE_MODE, "guid": output.guid, "size": output.size}
+        values |= {"md5": output.md5, "adler32": output.adler32}
+        if not await _change(connection, "add_file", path=path, parent=folder.path, **values):
             raise UserError(
                 f"{path} exists with other content; remove it or choose another OutputDir", path=path
             )
-        await rows(connection, QUERIES["add_replica"], guid=output.guid, se=output.se, pfn=output.pfn)
+        await rows(connection, QUERIES["keep"], se=output.se, pfn=pfn)
+        if await row(connection, QUERIES["doomed"], se=output.se, pfn=pfn):
+            raise UserError(f"the copy of {path} on {output.se} is being deleted; write it again", path=path)
+        await rows(connection, QUERIES["add_replica"], guid=output.guid, se=output.se, pfn=pfn)
 
 
 async def remove(
     connection: Connection, path: str, user: str, admin: bool = False, recursive: bool = False
 ) -> int:
     """``path`` is gone (a directory: when empty or ``recursive``); returns how many entries went."""
-    entry = await stat(connection, path)
-    above = await stat(connection, model.parent(entry.path) or "/")
-    if entry.path.count("/") < 2 or not (
-        model.may_write(above, user, admin) and model.may_write(entry, user, admin)
-    ):
-        raise NotAllowed(f"{user} may not remove {entry.path or '/'}, which belongs to {entry.owner}")
-    gone = 0
-    if entry.is_directory and recursive:
-        for child in await ls(connection, entry.path):
-            gone += await remove(connection, child.path, user, admin, recursive)
-    if entry.is_directory:
-        if await row(connection, QUERIES["remove_directory"], path=entry.path) is None:
-            raise UserError(f"{entry.path} is not empty; add --recursive", path=entry.path)
-    else:
-        await rows(connection, QUERIES["remove_file"], path=entry.path)
-        await rows(connection, QUERIES["drop_replicas"], guid=entry.guid)
-    return gone + 1
+    entry = await _removable(connection, path, user, admin, "remove")
+    if entry.is_directory and not recursive and await row(connection, QUERIES["inside"], path=entry.path):
+        raise UserError(f"{entry.path} is not empty; add --recursive", path=entry.path)
+    if entry.is_directory and not admin:
+        kept = await row(connection, QUERIES["locked_below"], path=entry.path, user=user)
+        if kept is not None:
+            raise NotAllowed(f"{user} may not remove {kept['path']}, which belongs to {kept['owner']}")
+    name = "remove" if entry.is_directory and recursive else "remove_one"
+    gone = await _change(connection, name, path=entry.path)
+    guids = [one["guid"] for one in gone if one["guid"]]
+    await rows(connection, QUERIES["drop_replicas"], guids=guids)
+    return len(gone)
 
 
 async def move(connection: Connection, old: str, new: str, user: str, admin: bool = False) -> None:
     """The entry ``old`` and all below it are named ``new``."""
-    entry = await stat(connection, old)
-    above = await stat(connection, model.parent(entry.path) or "/")
-    if entry.path.count("/") < 2 or not (
-        model.may_write(above, user, admin) and model.may_write(entry, user, admin)
-    ):
-        raise NotAllowed(f"{user} may not rename {entry.path}, which belongs to {entry.owner}")
+    entry = await _removable(connection, old, user, admin, "rename")
+    if clean(new).startswith(f"{entry.path}/"):
+        raise UserError(f"{new} lies inside {entry.path}", path=new)
     target = await check_new(connection, new, user, admin)
-    if target.startswith(f"{entry.path}/"):
-        raise UserError(f"{target} lies inside {entry.path}", path=target)
     await mkdir(connection, model.parent(target), user, admin)
-    await rows(connection, QUERIES["move"], old=entry.path, new=target, parent=model.parent(target))
+    await _change(connection, "move", old=entry.path, new=target, parent=model.parent(target))
+
+
+async def _removable(connection: Connection, path: str, user: str, admin: bool, verb: str) -> Entry:
+    """The entry if ``user`` may take it away from where it is; NotAllowed otherwise."""
+    entry = await stat(connection, path)
+    if entry.path.count("/") < 2:
+        raise NotAllowed(f"{entry.path or '/'} belongs to the VO; nobody may {verb} it")
+    above = await stat(connection, model.parent(entry.path))
+    for needed in (entry, above):
+        if not model.may_write(needed, user, admin):
+            raise NotAllowed(f"{user} may not {verb} {entry.path}: {needed.path} belongs to {needed.owner}")
+    return entry
+
+
+async def _change(connection: Connection, name: str, **values: object) -> list[Row]:
+    """One change of the tree; TemporaryError when somebody removed or filled a directory of it just now."""
+    try:
+        return await rows(connection, QUERIES[name], **values)
+    except (psycopg.errors.ForeignKeyViolation, psycopg.errors.UniqueViolation) as error:
+        raise TemporaryError("somebody else changes the same directory; try again", retry_in=0.2) from error
 
 
 async def replicas(connection: Connection, guid: str, site: str) -> list[Row]:
-    """se, pfn, site, url of every copy; those of ``site`` first."""
+    """se, pfn, site, url of every copy; those of living storage elements first, then those of ``site``."""
     return await rows(connection, QUERIES["replicas"], guid=guid, site=site)
 
 
-async def choose_storage(connection: Connection, site: str, size: int, name: str = "") -> Row:
-    """The storage element for a new file of ``size`` bytes; UserError when none fits."""
-    found = await row(connection, QUERIES["storage"], name=name, site=site, size=size)
-    if found is None:
-        raise UserError(
-            f"no storage element {name or 'of this VO'} has room for {size} bytes", se=name, size=size
-        )
+async def choose_storage(
+    connection: Connection, site: str, size: int, names: Sequence[str], copies: int, guid: str
+) -> list[Row]:
+    """Up to ``copies`` storage elements with room for ``size`` bytes that lack ``guid``, the ``names`` first.
+
+    UserError when there is none, or a single one was named and cannot take it.
+    """
+    values = {"site": site, "size": size, "guid": guid}
+    found = []
+    if names:
+        named = await rows(connection, QUERIES["storage"], names=list(names), most=len(names), **values)
+        found = sorted(named, key=lambda one: names.index(one["name"]))
+    if copies > len(names):
+        others = await rows(connection, QUERIES["storage"], names=[], most=copies + len(names), **values)
+        found += [one for one in others if one["name"] not in names][: copies - len(found)]
+    if not found:
+        which = f"{' or '.join(names)} is known and" if names else "of this VO"
+        raise UserError(f"no storage element {which} has room for {size} bytes", se=list(names), size=size)
     return found

@@ -117,6 +117,7 @@ class ComputingElement:
             "token": token,
             "site": self._site.site,
             "ce": self._config.name,
+            "host": self._site.node.host,
             "workdir": "@SLOT@/work",
             "cache": self._site.cache,
             "log": "@SLOT@/agent.log",

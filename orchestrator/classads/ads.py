@@ -37,7 +37,7 @@ class Ad:
             raise UserError(f"an ad of {size} bytes is too large; at most {MAX_TEXT} are accepted")
         self.native = classad2.ClassAd()
         for name, value in self.values.items():
-            self.native[name] = classad2.ExprTree(value.text) if isinstance(value, Expression) else value
+            self.native[name] = _tree(value.text) if isinstance(value, Expression) else value
 
     def canonical(self) -> str:
         """The same text for equal ads: JSON with sorted names, expressions marked."""
@@ -56,12 +56,18 @@ class Ad:
 
     def accepts(self, other: Ad) -> bool:
         """My Requirements are true with ``other`` as the other side: Undefined and Error are not."""
-        return other.native.matches(self.native) is True  # the library evaluates its argument's Requirements
+        try:
+            return other.native.matches(self.native) is True  # evaluates the argument's Requirements
+        except classad2.ClassAdException:  # too deep to evaluate
+            return False
 
 
 def matches(left: Ad, right: Ad) -> bool:
     """Both sides' Requirements are true for each other."""
-    return left.native.symmetricMatch(right.native) is True
+    try:
+        return left.native.symmetricMatch(right.native) is True
+    except classad2.ClassAdException:  # too deep to evaluate
+        return False
 
 
 def quote(text: str) -> str:
@@ -99,7 +105,10 @@ def parse(text: str) -> tuple[dict[str, Any], dict[str, Attribute], list[Problem
         if name.lower() == "requirements":
             values[name] = Expression(repr(trees[name]).strip())
             continue
-        value = _plain(trees[name].eval(alone), alone)
+        try:
+            value = _plain(trees[name].eval(alone), alone)
+        except classad2.ClassAdException:
+            value = None
         if value is None:
             said = f"{name} has no value: write it without referring to anything else"
             problems.append(Problem(each.line, each.column, said))

@@ -11,8 +11,8 @@ from orchestrator.errors import UserError
 
 MAX_TEXT = 512 * 1024  # bytes of one ad or JDL
 MAX_ATTRIBUTES = 500
-MAX_DEPTH = 40  # nested brackets; the library itself gives up at about 1000
-MAX_OPERATORS = 1000  # of one expression: a long chain is a deep tree, and the library recurses
+MAX_DEPTH = 40  # nested brackets
+MAX_OPERATORS = 200  # of one expression: a chain is a deep tree; the library gives up at 300 to 400
 _FLAT = frozenset("()[]{},;=")
 _LISTS = frozenset({"packages", "closese", "gridpartitions", "installmethods"})
 _PAIRS = {")": "(", "]": "[", "}": "{"}

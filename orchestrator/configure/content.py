@@ -28,7 +28,9 @@ def roles_digest(role: str) -> str:
 def code_digest() -> str:
     """Of the installed code: services on this host run it, so they restart when it changes."""
     files = (file for file in _PACKAGE.rglob("*") if file.suffix in _CODE)
-    return _digest(file for file in files if not any(part.startswith(".") for part in file.parts))
+    return _digest(
+        file for file in files if not any(part.startswith(".") for part in file.relative_to(_PACKAGE).parts)
+    )
 
 
 @cache

@@ -200,9 +200,10 @@ def agent_config(
         "workdir": "@ROOT@/data/agent",
         "session_file": "@ROOT@/data/session",
         "log": "@ROOT@/log/agent.log",
-        "listen": "@ADDRESS@" if local else "0.0.0.0",
+        "listen": "@ADDRESS@" if local else "0.0.0.0",  # noqa: S104
         "site": site.site,
         "ce": group,
+        "host": name,
         "token": token,
         "slots": site.groups[group].slots,
     }

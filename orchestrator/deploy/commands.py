@@ -13,7 +13,6 @@ from orchestrator.deploy.explain import Status, Why
 from orchestrator.deploy.leftovers import holds_data, remove_state
 from orchestrator.deploy.model import Action, Stage, World
 from orchestrator.deploy.observe import machines, observe
-from orchestrator.deploy.order import predicted
 from orchestrator.deploy.plan import Plan
 from orchestrator.deploy.recover import settle
 from orchestrator.deploy.session import Session, acquire
@@ -193,6 +192,3 @@ def _same_world(saved: Plan, made: Plan) -> None:
         raise UserError(
             f"site {made.site} has changed since the plan was saved; look at `orchestrate plan` and save it again"
         )
-
-
-__all__ = ["Confirm", "down", "find", "fleet", "plan", "predicted", "scale", "status", "up", "why"]

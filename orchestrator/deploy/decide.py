@@ -9,7 +9,7 @@ from orchestrator.deploy import spec as specs
 from orchestrator.deploy.judge import Verdict, judge
 from orchestrator.deploy.model import Action, Health, World
 from orchestrator.deploy.plan import Change, Plan, world_digest
-from orchestrator.deploy.recover import half_gone
+from orchestrator.deploy.recover import half_gone, half_made
 from orchestrator.errors import UserError
 from orchestrator.providers.base import Machine, MachineState
 from orchestrator.site.schema import Role, Site
@@ -43,7 +43,8 @@ def decide_down(site: Site, world: World, *, keep_data: bool = False, limit: str
     """Destroy every machine of ours at every provider, also those the spec does not name (or one group's)."""
     if limit and limit not in {machine.group for machine in world.machines}:
         site.group(limit)
-    gone = [machine for machine in world.machines if not limit or machine.group == limit]
+    there = [*world.machines, *_fragments(site, world)]
+    gone = [machine for machine in there if not limit or machine.group == limit]
     why = f"group {limit} is taken down" if limit else "the site is taken down"
     changes = _ordered_away([_destroy(machine, world, why) for machine in _last_first(gone)])
     digest = world_digest({"down": limit}, world)
@@ -103,6 +104,11 @@ def _surplus(site: Site, world: World) -> list[Change]:
             extra.append(
                 replace(_destroy(machine, world, why), id=f"destroy:{machine.name}@{machine.provider}")
             )
+    extra += [
+        _destroy(fragment, world, "its making was interrupted, and it is not wanted any more")
+        for fragment in _fragments(site, world)
+        if fragment.name not in wanted
+    ]
     drains = [
         Change(
             f"drain:{c.object}", Action.DRAIN, c.object, c.group, c.role, c.provider, c.reason, jobs=c.jobs
@@ -111,7 +117,16 @@ def _surplus(site: Site, world: World) -> list[Change]:
         if c.jobs and c.object not in torn
     ]
     drained = {change.object: (change.id,) for change in drains}
-    return drains + [replace(c, needs=drained.get(c.object, ())) for c in _ordered_away(extra)]
+    return drains + [replace(c, needs=(*c.needs, *drained.get(c.object, ()))) for c in _ordered_away(extra)]
+
+
+def _fragments(site: Site, world: World) -> list[Machine]:
+    """Machines that may be half made, as far as they are known; destroying by name is silent if nothing is there."""
+    return [
+        Machine(i.object, i.group, i.role, i.provider, MachineState.FAILED)
+        for i in half_made(world).values()
+        if i.provider in site.providers
+    ]
 
 
 def _destroy(machine: Machine, world: World, why: str) -> Change:

@@ -48,6 +48,8 @@ def _existence(
         if moved is not None:
             field = FieldChange("provider", moved.provider, wanted.provider)
             return Verdict(Action.REPLACE, f"it moves from {moved.provider} to {wanted.provider}", (field,))
+        if _being_made(name, world):
+            return Verdict(Action.CREATE, "its making was interrupted")
         if name in world.records:
             return Verdict(Action.CREATE, f"it is gone from {wanted.provider}: nobody here destroyed it")
         return Verdict(Action.CREATE, "it is missing")

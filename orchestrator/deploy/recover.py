@@ -25,15 +25,16 @@ class Settled:
 def settle(world: World) -> tuple[Settled, ...]:
     """A verdict for each open intent. What is left to do is then the matter of ``decide``.
 
-    A destruction that was cut short stays open while its machine exists: the next intent on the
-    machine closes it, so that no crash in between can make the machine look whole.
+    Two kinds stay open, and the next intent on the same machine closes them, so that no crash in
+    between can hide them: a destruction that was cut short while its machine exists, and a creation
+    whose machine is not listed (yet): it may be half made, or its call still on the way.
     """
     there = {(machine.provider, machine.name): machine for machine in world.machines}
-    torn = {intent.id for intent in half_gone(world).values()}
+    later = {intent.id for intent in (*half_gone(world).values(), *half_made(world).values())}
     return tuple(
         _verdict(intent, there.get((intent.provider, intent.object)), world)
         for intent in world.open
-        if intent.id not in torn
+        if intent.id not in later
     )
 
 
@@ -62,8 +63,15 @@ def _verdict(intent: Intent, machine: Machine | None, world: World) -> Settled:
 
 def half_gone(world: World) -> Mapping[str, Intent]:
     """Machines that exist although their destruction had begun: they cannot be trusted to be whole."""
+    there = {(machine.provider, machine.name) for machine in world.machines}
+    return {i.object: i for i in world.open if i.action in _ENDING and (i.provider, i.object) in there}
+
+
+def half_made(world: World) -> Mapping[str, Intent]:
+    """Machines whose making had begun and that nobody lists: parts of them may exist."""
     there = {machine.name for machine in world.machines}
-    return {i.object: i for i in world.open if i.action in _ENDING and i.object in there}
+    return {i.object: i for i in world.open if i.action in _MAKING and i.object not in there}
 
 
 _ENDING = frozenset({Action.DESTROY, Action.REPLACE})
+_MAKING = frozenset({Action.CREATE, Action.REPLACE})

@@ -16,6 +16,7 @@ from orchestrator.software.model import parse_spelling
 from orchestrator.units import parse_duration, parse_size
 
 Json = dict[str, Any]
+MOST_PACKAGES = 50
 _ARGUMENT = re.compile(r"\$(\d+)")
 
 
@@ -84,6 +85,8 @@ def _directory(value: Any) -> str:
 
 def _packages(value: Any) -> list[str]:
     values = [each.rpartition("@")[2] for each in _texts(value)]  # AliEn writes VO_ALICE@name::version
+    if len(values) > MOST_PACKAGES:
+        raise UserError(f"names {len(values)} packages; at most {MOST_PACKAGES} are possible")
     for each in values:
         parse_spelling(each)
     return values

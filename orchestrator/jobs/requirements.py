@@ -57,4 +57,4 @@ def task_ad(attributes: Mapping[str, Any], user: str, requirements: str) -> Ad:
     names += [name for name in attributes if name.lower() in asked and name not in names]
     values = {name: attributes[name] for name in names if name in attributes}
     everything = " && ".join(f"({each.expression})" for each in conditions(attributes, requirements))
-    return Ad(values | {"Type": KIND, "User": user, "Requirements": Expression.parse(everything)})
+    return Ad(values | {"Type": KIND, "User": user, "Requirements": Expression(everything)})

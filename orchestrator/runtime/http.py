@@ -68,7 +68,7 @@ class Api:
         await self.http.aclose()
 
     async def get(
-        self, path: str, *, timeout: float | None = None, token: str | None = None, **params: Any
+        self, path: str, /, *, timeout: float | None = None, token: str | None = None, **params: Any
     ) -> Any:
         """GET ``path``; parameters that are None are left out. Returns the decoded JSON."""
         return await self.call(

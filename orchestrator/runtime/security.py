@@ -39,25 +39,27 @@ class Pair:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a certificate says: O=vo, OU=role, CN=name."""
+    """What a certificate says: O=vo, L=site (hosts), OU=role, CN=name."""
 
     vo: str
     role: str
     name: str
     expires: float  # seconds since the epoch
+    site: str = ""
 
 
 def _utc(now: float) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(now, datetime.UTC)
 
 
-def _name(vo: str, role: str, name: str) -> x509.Name:
+def _name(vo: str, role: str, name: str, site: str = "") -> x509.Name:
     parts = (
         (NameOID.ORGANIZATION_NAME, vo),
         (NameOID.ORGANIZATIONAL_UNIT_NAME, role),
         (NameOID.COMMON_NAME, name),
     )
-    return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts])
+    place = ((NameOID.LOCALITY_NAME, site),) if site else ()
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in (*parts, *place)])
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -102,7 +104,7 @@ def issue(ca: Pair, identity: Identity, addresses: Sequence[str], now: float) ->
     builder = (
         x509.CertificateBuilder(
             authority.subject,
-            _name(identity.vo, identity.role, identity.name),
+            _name(identity.vo, identity.role, identity.name, identity.site),
             key.public_key(),
             x509.random_serial_number(),
         )
@@ -136,6 +138,7 @@ def _identity(certificate: x509.Certificate) -> Identity:
         one(NameOID.ORGANIZATIONAL_UNIT_NAME),
         one(NameOID.COMMON_NAME),
         certificate.not_valid_after_utc.timestamp(),
+        one(NameOID.LOCALITY_NAME),
     )
 
 

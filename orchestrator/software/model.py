@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.errors import UserError
+from orchestrator.errors import PermanentError, UserError
 
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._+@-]*"
 _SPELLING = re.compile(rf"({_WORD})::({_WORD})")
@@ -121,6 +121,17 @@ class Package:
         return cls(
             **texts, revision=_whole(document, "revision"), size=_whole(document, "size"), torrent=torrent
         )
+
+
+def other_contents(spelling: str, known: str, given: str) -> PermanentError:
+    """The refusal of a package whose version is published already with another archive (sha256 ``known``)."""
+    return PermanentError(
+        f"{spelling} is published with other contents (sha256 {known[:12]}…, yours {given[:12]}…); "
+        "contents identify versions: publish yours under another version",
+        package=spelling,
+        known=known,
+        given=given,
+    )
 
 
 def _text(document: Mapping[str, Any], key: str) -> str:

@@ -14,6 +14,7 @@ from orchestrator.tasks.broker import Broker
 from orchestrator.tasks.hub import Hub
 from orchestrator.tasks.manager import Manager
 from orchestrator.tasks.model import Beat, Report, list_of, value_of
+from orchestrator.tasks.store import SQL
 
 LONGEST_WAIT = 60.0  # seconds of a long poll
 MOST_TASKS = 256  # of one claim
@@ -42,6 +43,19 @@ def manager_routes(manager: Manager, hub: Hub) -> list[BaseRoute]:
         found = await manager.commands(hub, site, web.number(request, "wait", 0, LONGEST_WAIT))
         return {"commands": [each.to_json() for each in found]}
 
+    async def resources(request: Request) -> Any:
+        web.caller(request).require("user", "admin")
+        host = request.query_params.get("host", "")
+        if not host:
+            raise UserError("resources: say of which host")
+        return {"resources": await manager.agents(host)}
+
+    async def drain(request: Request) -> Any:
+        web.caller(request).require("admin")
+        host = value_of(await web.body(request), "host", str, "drain")
+        await manager.database.rows(SQL["drain"], host=host)
+        return {}
+
     async def answer(request: Request) -> Any:
         site = site_of(request)
         value = (await web.body(request)).get("answer") or {}
@@ -52,6 +66,8 @@ def manager_routes(manager: Manager, hub: Hub) -> list[BaseRoute]:
         return {}
 
     return [
+        web.route("GET", "/v1/resources", resources),
+        web.route("POST", "/v1/resources/drain", drain),
         web.route("POST", "/v1/tasks/reports", reports),
         web.route("POST", "/v1/tasks/heartbeats", heartbeats),
         web.route("GET", "/v1/tasks/commands", commands),

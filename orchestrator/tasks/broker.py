@@ -117,6 +117,8 @@ class Broker:
                 await row(connection, SQL["claim_guard"], claim=claim)
                 if before := await rows(connection, SQL["claimed"], claim=claim, site=site):
                     return [Task.of(each) for each in before]
+            if await rows(connection, SQL["draining"], site=site, name=name):
+                return []
             taken: list[Task] = []
             free = {key: float(ad.values[key]) for key in _NEEDS if key in ad.values}
             for each in await self._matching(connection, site, ad):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from orchestrator.runtime.sql import Connection, Row
 from orchestrator.tasks.model import Json, Report
+
+if TYPE_CHECKING:  # decide, which is pure, needs this module
+    from orchestrator.runtime.sql import Connection, Row
 
 WAITING, ASSIGNED = "WAITING", "ASSIGNED"  # every kind has these two; the claim statement names them
 

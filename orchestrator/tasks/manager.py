@@ -29,6 +29,11 @@ class Manager:
         self.patience = patience or Patience()
         self.log = logs.get("manager")
 
+    async def agents(self, host: str) -> list[Json]:
+        """The agents of one host: name, site, draining, seconds since each last asked, tasks with it."""
+        active = sorted({state for kind in self.kinds.values() for state in kind.active})
+        return [dict(each) for each in await self.database.rows(SQL["agents"], host=host, active=active)]
+
     def lasts(self, kind: Kind, state: str) -> float | None:
         """Seconds that a task may stay in ``state`` without a word."""
         if state == WAITING:

@@ -174,6 +174,23 @@ ON CONFLICT (site, name) DO UPDATE SET ad = excluded.ad, seen = now()
 SELECT name, site, ad FROM grid.resource WHERE seen > now() - make_interval(secs => %(within)s)
  ORDER BY seen DESC LIMIT %(most)s
 
+-- name: draining
+-- A row when a resource is to get no new task.
+SELECT name FROM grid.resource WHERE site = %(site)s AND name = %(name)s AND draining
+
+-- name: agents
+-- The agents of one host, when each last asked for work, and the tasks with them.
+SELECT r.name, r.site, r.draining, extract(epoch FROM now() - r.seen)::float AS age,
+       array(SELECT t.id FROM grid.task t WHERE t.resource = r.name AND t.site = r.site
+               AND t.deadline IS NOT NULL AND t.class IS NOT NULL AND t.state = ANY(%(active)s)) AS tasks
+  FROM grid.resource r
+ WHERE r.name >= %(host)s || '/' AND r.name < %(host)s || '0' AND r.seen > now() - interval '1 day'
+ ORDER BY r.seen DESC LIMIT 1000
+
+-- name: drain
+-- The agents of one host get no new task; agents that start later do.
+UPDATE grid.resource SET draining = true WHERE name >= %(host)s || '/' AND name < %(host)s || '0'
+
 -- name: command_add
 INSERT INTO grid.command (site, task, attempt, verb, facts)
 VALUES (%(site)s, %(task)s, %(attempt)s, %(verb)s, %(facts)s) RETURNING id

@@ -164,8 +164,8 @@ class ClusterMonitor:
         return await self._packman.get(f"/v1/packages/{name}/{version}", timeout=60, token=bearer(request))
 
     async def catalogue(self, request: Request) -> Any:
-        """Passed on with the job's own token: central decides what its owner may."""
-        caller(request).require("job")
+        """Passed on with the caller's own token (a job's, or the storage element's): central decides what it may."""
+        caller(request).require("job", "vobox")
         path = f"/v1/catalogue/{request.path_params['call']}"
         if request.method == "GET":
             asked = dict(request.query_params)

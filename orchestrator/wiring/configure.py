@@ -39,7 +39,7 @@ class SiteTrust:
         """Certificate and keys of that host."""
         now = self.clock.now()
         self.authority.ensure(now)
-        return self.authority.host(machine_name, address, role, now)
+        return self.authority.host(machine_name, address, role, self.site, now)
 
     def enrolment(self, machine: str) -> str:
         """A single-use token with which the agent of a new worker enrols."""

@@ -191,7 +191,7 @@ async def _until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -
 
 def _ce_site(box: Box, config: CeConfig) -> Site:
     """What the agents of a CE get; a slot has its share of this machine."""
-    whole = measure(AgentConfig(clustermonitor="", ca="", workdir=str(box.root)))
+    whole = measure(AgentConfig(clustermonitor="", ca="", workdir=str(box.root), host=box.config.machine))
     memory = config.memory or whole.memory // max(1, config.slots)
     node = type(whole)(whole.host, config.cores, memory, whole.disk // 2, whole.arch, whole.os, whole.cvmfs)
     first = box.config.method

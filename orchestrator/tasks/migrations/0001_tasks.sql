@@ -55,10 +55,11 @@ CREATE TABLE grid.task_event (
 );
 
 CREATE TABLE grid.resource (
-    name text NOT NULL,
+    name text NOT NULL COLLATE "C",                    -- host/agent
     site text NOT NULL,
     ad   text NOT NULL,                                -- canonical
     seen timestamptz NOT NULL DEFAULT now(),
+    draining boolean NOT NULL DEFAULT false,           -- it gets no new task
     PRIMARY KEY (site, name)
 );
 

@@ -73,7 +73,8 @@ def check(directory: Path, verb: str, fatal: int) -> None:
     doubled = [name for name, many in Counter(there).items() if many > 1]
     assert doubled == [], (fatal, doubled)
     assert there == WANTED[verb], (fatal, "leaked or missing")
-    halves = [folder for folder in (directory / "cloud").glob("*/") if not (folder / "machine.json").exists()]
+    folders = [folder for folder in (directory / "cloud").glob("*/") if any(folder.iterdir())]
+    halves = [f for f in folders if f.name.startswith(".") or not (f / "machine.json").exists()]
     assert halves == [], fatal
     if verb == "down":
         assert not (directory / "state").exists()

@@ -113,7 +113,7 @@ def test_any_text_is_answered(text: str) -> None:
         "A = " + "!" * 200_000 + "true;",
         "A = " + "1+" * 200_000 + "1;",
         "A = " + "a." * 200_000 + "b;",
-        "A = " + "1+" * 900 + "1;",
+        "A = " + "1+" * 190 + "1;",
         "A0 = 1;" + "".join(f"A{n} = A{n - 1} + A{n - 1};" for n in range(1, 400)),
     ],
     ids=[
@@ -148,4 +148,4 @@ def test_an_ad_holds_plain_values_only(value: object) -> None:
 def test_places_are_those_of_the_names() -> None:
     found, problems = scan("\n  A = 1;\n\tB = {\n 1 };  C=2")
     assert problems == []
-    assert [(each.name, each.line, each.column) for each in found] == [("A", 2, 3), ("B", 3, 2), ("C", 4, 7)]
+    assert [(each.name, each.line, each.column) for each in found] == [("A", 2, 3), ("B", 3, 2), ("C", 4, 8)]

@@ -65,7 +65,7 @@ class DirectoryProvider:
                 self.busy -= 1
 
     def folders(self) -> list[Path]:
-        return sorted(path.parent for path in self.root.glob("*/machine.json"))
+        return sorted(path.parent for path in self.root.glob("[!.]*/machine.json"))
 
     def list(self) -> Sequence[Machine]:
         with self._alone():
@@ -77,13 +77,14 @@ class DirectoryProvider:
                 (f for f in self.folders() if read_json(f / "machine.json")["name"] == spec.name), None
             )
             if folder is None:
-                folder = self.root / secrets.token_hex(6)
-                folder.mkdir()
+                part = self.root / f".new-{spec.name}"
+                part.mkdir(exist_ok=True)
                 facts = {
                     "name": spec.name, "group": spec.group, "role": spec.role, "tags": dict(spec.tags),
                     "boots": self.boots, "context": spec.user_data,
                 }  # fmt: skip
-                write_json(folder / "machine.json", facts)
+                write_json(part / "machine.json", facts)
+                folder = part.rename(self.root / secrets.token_hex(6))
             (folder / "stopped").unlink(missing_ok=True)
             return self._machine(folder)
 
@@ -91,8 +92,10 @@ class DirectoryProvider:
         with self._call("destroy", name), self._alone():
             for folder in self.folders():
                 if read_json(folder / "machine.json")["name"] == name:
-                    (folder / "machine.json").unlink()
-                    shutil.rmtree(folder)
+                    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == "machine.json"):
+                        entry.unlink()  # machine.json last: until then the machine is listed
+                    folder.rmdir()
+            shutil.rmtree(self.root / f".new-{name}", ignore_errors=True)
 
     def console(self, name: str) -> str:
         return f"console of {name}"

@@ -101,3 +101,12 @@ def test_reasons() -> None:
     assert reasons(told, 0, 2) == ["no known resource satisfies: a"]
     assert "2 of 2" in reasons([], 2, 2)[0]
     assert "satisfies all" in reasons(told[1:], 0, 2)[0]
+
+
+def test_the_longest_requirements_that_are_accepted_can_be_evaluated() -> None:
+    packages = ", ".join(f'"P{n}::1"' for n in range(50))
+    text = f'Executable = "x"; Packages = {{{packages}}}; Requirements = ' + "true && " * 200 + "true;"
+    spec = read(text, [], Defaults("grid"))
+    ad = task_ad(spec.attributes, "ada", spec.requirements)
+    assert matches(ad, Ad(SLOT | {"InstallMethods": ["http"]}))
+    assert matches(Ad.restore(ad.canonical()), Ad(SLOT | {"InstallMethods": ["http"]}))

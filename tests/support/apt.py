@@ -1,0 +1,62 @@
+"""Debian packages of the tests: which are missing, and their installation in one go.
+
+Run as a program (``python -m tests.support.apt``) it installs what tests/apt-packages.txt names, if it
+may; else it says what is missing, and the tests concerned are skipped by name (``needs_apt``).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+LIST = Path(__file__).parents[1] / "apt-packages.txt"
+_SYSTEM = ["/usr/local/sbin", "/usr/sbin", "/sbin"]  # not on everybody's path
+
+
+def packages() -> dict[str, str]:
+    """Program → the package that holds it."""
+    lines = (line.split("#")[0].split() for line in LIST.read_text().splitlines())
+    return {words[0]: words[1] for words in lines if words}
+
+
+def program(name: str) -> str | None:
+    """Where the program lies; None if it is not installed."""
+    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *_SYSTEM]))
+
+
+def missing() -> list[str]:
+    """Packages to install, each once."""
+    return sorted({package for name, package in packages().items() if program(name) is None})
+
+
+def install(wanted: list[str]) -> None:
+    """Install them with apt-get, waiting for another apt to end. CalledProcessError when it fails."""
+    apt = ["apt-get", "-o", "DPkg::Lock::Timeout=600", "-qq"]
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run([*apt, "update"], check=True, env=environment, stdout=subprocess.DEVNULL)
+    command = [*apt, "install", "-y", "--no-install-recommends", *wanted]
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def main() -> int:
+    """Exit code 0 also when packages stay missing: their tests say so."""
+    wanted = missing()
+    if not wanted:
+        return 0
+    names = " ".join(wanted)
+    if os.geteuid() != 0 or program("apt-get") is None:
+        print(f"missing, so their tests are skipped: {names} (as root: apt-get install {names})")
+        return 0
+    print(f"apt-get install {names}", flush=True)
+    try:
+        install(wanted)
+    except subprocess.CalledProcessError as error:
+        print(f"apt-get failed ({error.returncode}); the tests that need {names} are skipped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""`make test`: lint, then the tiers in order, one timed line for each, one closing line.
+
+    python -m tests.support.tiers [lint] [unit] [contract] [integration] [e2e] [lab]
+
+Every tier runs even if one before it failed. The exit code is 0 only if all passed and each had tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support import apt
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Tier:
+    """Folders of tests that run together, and how."""
+
+    name: str
+    folders: tuple[str, ...]
+    options: tuple[str, ...] = ()
+
+
+PARALLEL = ("-n", "2", "--dist", "worksteal")
+BY_FILE = ("-n", "2", "--dist", "loadfile")
+TIERS = {
+    tier.name: tier
+    for tier in (
+        Tier("unit", ("tests/unit", "tests/cases"), PARALLEL),
+        Tier("contract", ("tests/contract",), ("--durations=5", "--durations-min=5")),
+        Tier("integration", ("tests/integration",), (*BY_FILE, "--durations=10", "--durations-min=5")),
+        Tier("e2e", ("tests/e2e",), ("--durations=10", "--durations-min=5")),
+        Tier("lab", ("tests/lab",), ("--durations=10",)),
+    )
+}
+LINT = (
+    (str(BIN / "ruff"), "check", "--quiet", "."),
+    (str(BIN / "ruff"), "format", "--quiet", "--check", "--diff", "."),
+    (str(BIN / "mypy"),),
+    (str(BIN / "lint-imports"),),
+)
+
+
+def lint() -> list[str]:
+    """Names of the checks that failed; a check is silent unless it fails."""
+    failed = []
+    for command in LINT:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            failed.append(Path(command[0]).name)
+            print(f"{Path(command[0]).name} {' '.join(command[1:])}\n{done.stdout}{done.stderr}", flush=True)
+    return failed
+
+
+def run(tier: Tier) -> tuple[bool, Counter[str]]:
+    """Whether the tier passed, and its outcomes. No test at all is a failure (pytest says 5)."""
+    with tempfile.TemporaryDirectory() as folder:
+        tally = Path(folder) / "tally.json"
+        command = [sys.executable, "-m", "pytest", "-q", *tier.options, *tier.folders]
+        code = subprocess.run(
+            command, cwd=ROOT, env=os.environ | {"TEST_TALLY": str(tally)}, check=False
+        ).returncode
+        counts: Counter[str] = Counter(json.loads(tally.read_text()) if tally.exists() else {"error": 1})
+    if code == 5:
+        print(f"{' '.join(tier.folders)}: no test was found")
+    return code == 0, counts
+
+
+def _told(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "no test"
+
+
+def main(names: list[str]) -> int:
+    """Run the named tiers."""
+    begun, total, bad = time.monotonic(), Counter[str](), list[str]()
+    lines = []
+    if set(names) - {"lint", "unit"}:
+        apt.main()
+    for name in names:
+        started = time.monotonic()
+        print(f"== {name}", flush=True)
+        if name == "lint":
+            failed = lint()
+            good, told = not failed, f"failed: {', '.join(failed)}" if failed else "clean"
+        else:
+            good, counts = run(TIERS[name])
+            total, told = total + counts, _told(counts)
+        if not good:
+            bad.append(name)
+        lines.append(f"{name:12} {told} in {time.monotonic() - started:.1f} s")
+        print(f"== {lines[-1]}", flush=True)
+    print("\n" + "\n".join(lines))
+    verdict = f"FAILED: {', '.join(bad)}" if bad else "all passed"
+    print(f"total        {_told(total)} in {time.monotonic() - begun:.1f} s: {verdict}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:] or ["lint", "unit", "contract", "integration", "e2e"]))
