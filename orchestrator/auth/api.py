@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from orchestrator.auth.issuer import Issuer, person_from
-from orchestrator.errors import NotAllowed
+from orchestrator.errors import NotAllowed, UserError
 from orchestrator.runtime.web import body, caller, route
 
 
@@ -25,9 +25,10 @@ def routes(issuer: Issuer, jwks: Mapping[str, Any]) -> list[Route]:
     async def enrolments(request: Request) -> Any:
         caller(request).require("vobox", "admin")
         asked = await body(request)
-        return issuer.enrolment(
-            str(asked["site"]), str(asked.get("ce", "")), float(asked.get("lifetime", 3600))
-        )
+        site, lifetime = asked.get("site"), asked.get("lifetime", 3600)
+        if not isinstance(site, str) or not site or not isinstance(lifetime, int | float):
+            raise UserError("an enrolment needs a site, and a lifetime in seconds")
+        return issuer.enrolment(site, str(asked.get("ce", "")), float(lifetime))
 
     async def redeem(request: Request) -> Any:
         return await issuer.redeem(caller(request), str((await body(request)).get("host", "")))

@@ -31,13 +31,13 @@ class Issuer:
         """A token for the user or host whose certificate made ``assertion``."""
         now = self.clock.now()
         identity, claims = check_assertion(assertion, self.ca, self.signer.vo, now)
-        await self.people.spend(str(claims.get("jti")), float(claims["exp"]), now)
         if identity.role == "user":
             granted = model.user_claims(await self.people.get(identity.name))
         elif identity.role in model.HOST_ROLES:
             granted = model.host_claims(identity.name, identity.role, identity.site)
         else:
             raise NotAllowed(f"a certificate of role {identity.role} gets no token")
+        await self.people.spend(str(claims.get("jti")), float(claims["exp"]), now)
         return self._answer(granted, self.lifetime)
 
     def enrolment(self, site: str, ce: str, lifetime: float) -> dict[str, Any]:
@@ -80,6 +80,8 @@ def person_from(body: dict[str, Any]) -> model.Person:
     name, roles = body.get("name"), body.get("roles", ["user"])
     if not isinstance(name, str) or not name.isidentifier() or not name.islower() or len(name) > 32:
         raise UserError(f"{name!r} is no user name: lower-case letters, digits and _ only, 32 at most")
+    if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
+        raise UserError(f"the roles of {name} must be a list of names")
     unknown = sorted(set(roles) - set(model.USER_ROLES))
     if unknown or not roles:
         raise UserError(f"unknown roles {unknown}; there are {', '.join(model.USER_ROLES)}")

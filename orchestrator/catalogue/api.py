@@ -12,7 +12,7 @@ from starlette.routing import Route
 from orchestrator.auth.model import Envelope
 from orchestrator.catalogue import model, store
 from orchestrator.catalogue.model import Output
-from orchestrator.errors import UserError
+from orchestrator.errors import NotAllowed, UserError
 from orchestrator.runtime.sql import Connection, Database, rows
 from orchestrator.runtime.web import Caller, body, caller, number, route
 
@@ -99,16 +99,17 @@ class Catalogue:
         further copies of that file.
         """
         who, asked = _writer(request), await body(request)
-        size, md5, guid = _number(asked, "size"), _text(asked, "md5"), str(asked.get("guid") or "")
+        size, md5 = _number(asked, "size"), _text(asked, "md5")
         model.check_md5(md5)
+        known = model.clean_guid(str(asked["guid"])) if asked.get("guid") else ""
+        guid = known or str(uuid.uuid4())
         names = asked.get("se") or []
         names = [str(name) for name in ([names] if isinstance(names, str) else names)]
         copies = _number(asked, "copies", max(1, len(names)))
         async with self.database.transaction() as connection:
             lfn = model.clean(_text(asked, "lfn"))
             await self._home(connection, who, lfn)
-            await store.check_new(connection, lfn, who.user, _admin(who), same=guid)
-            guid = model.clean_guid(guid) if guid else str(uuid.uuid4())
+            await store.check_new(connection, lfn, who.user, _admin(who), same=known)
             await store.check_content(connection, guid, size, md5)
             site = str(asked.get("site") or who.claims.get("site") or "")
             places = await store.choose_storage(connection, site, size, names, min(copies, 100), guid)
@@ -157,9 +158,10 @@ class Catalogue:
         return {**entry.to_json(), "reads": reads}
 
     async def storage(self, request: Request) -> Any:
-        caller(request).require("vobox")
-        asked = await body(request)
+        who, asked = caller(request).require("vobox"), await body(request)
         values = {key: _text(asked, key) for key in ("name", "site", "url")}
+        if who.claims.get("site", values["site"]) != values["site"]:
+            raise NotAllowed(f"{who.subject} is of site {who.claims['site']}, not of {values['site']}")
         free = _number(asked, "free", 0)
         if not await self.database.rows(store.QUERIES["save_storage"], **values, free=free):
             raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,10 +13,11 @@ from typing import Any, BinaryIO
 import httpx
 
 from orchestrator.catalogue.model import Entry, Output
-from orchestrator.errors import PermanentError, TemporaryError
+from orchestrator.errors import GridError, PermanentError, TemporaryError
 from orchestrator.runtime.http import Api
 
 BLOCK = 1 << 20  # bytes read or written at once
+Progress = Callable[[int], None]  # told how many bytes went since the last time
 
 
 @dataclass(frozen=True)
@@ -89,53 +90,97 @@ async def store(api: Api, source: Path, lfn: str, se: str = "", token: str | Non
     ``token`` instead of the Api's own (an agent uses the job's). PermanentError when the storage
     element refuses, TemporaryError when it does not answer.
     """
+    return (await store_copies(api, source, lfn, [se] if se else [], 1, token))[0]
+
+
+async def store_copies(
+    api: Api,
+    source: Path,
+    lfn: str,
+    ses: Sequence[str] = (),
+    copies: int = 1,
+    token: str | None = None,
+    progress: Progress | None = None,
+) -> list[Output]:
+    """Copy a local file to up to ``copies`` storage elements, those named ``ses`` first; one Output each.
+
+    It is not in the catalogue yet. At least one copy is made: else the error of the last try.
+    A storage element that was not asked for by name is replaced by another when it fails.
+    """
     told = await asyncio.to_thread(sums, source)
-    asked = {"lfn": lfn, "size": told.size, "md5": told.md5, "se": se}
+    wanted = max(1, copies, len(ses))
+    spare = 1 if wanted > len(ses) else 0
+    asked = {"lfn": lfn, "size": told.size, "md5": told.md5, "se": list(ses), "copies": wanted + spare}
     place = await api.post("/v1/catalogue/write", asked, token=token)
-    write = place["writes"][0]
-    await _put(api.http, write["url"], write["envelope"], source, told.size)
-    return Output(place["lfn"], place["guid"], told.size, told.md5, told.adler32, write["se"], write["pfn"])
+    made: list[Output] = []
+    failed: GridError = TemporaryError(f"there is no storage element for {lfn}", lfn=lfn)
+    for write in place["writes"]:
+        if len(made) == wanted:
+            break
+        try:
+            await _put(api.http, write["url"], write["envelope"], source, told.size, progress)
+        except (TemporaryError, PermanentError) as error:
+            failed = error
+            continue
+        output = Output(
+            place["lfn"], place["guid"], told.size, told.md5, told.adler32, write["se"], write["pfn"]
+        )
+        made.append(output)
+    if not made:
+        raise failed
+    return made
 
 
-async def register(api: Api, output: Output) -> None:
-    """The stored file is in the catalogue."""
-    copies = [{"se": output.se, "pfn": output.pfn}]
+async def register(api: Api, output: Output, *others: Output) -> None:
+    """The stored file is in the catalogue, with this copy and ``others`` of the same file."""
+    copies = [{"se": one.se, "pfn": one.pfn} for one in (output, *others)]
     await api.post("/v1/catalogue/register", {**output.to_json(), "replicas": copies})
 
 
-async def put(api: Api, source: Path, lfn: str, se: str = "") -> Output:
-    """Copy a local file to a storage element and register it."""
-    output = await store(api, source, lfn, se)
-    await register(api, output)
-    return output
+async def put(
+    api: Api, source: Path, lfn: str, se: str = "", copies: int = 1, progress: Progress | None = None
+) -> list[Output]:
+    """Copy a local file to storage elements (``se`` first) and register it; one Output for each copy."""
+    outputs = await store_copies(api, source, lfn, [se] if se else [], copies, progress=progress)
+    await register(api, *outputs)
+    return outputs
 
 
-async def get(api: Api, lfn: str, target: Path, token: str | None = None) -> Entry:
+async def get(
+    api: Api, lfn: str, target: Path, token: str | None = None, progress: Progress | None = None
+) -> Entry:
     """Copy a file of the catalogue to ``target`` (atomic), the closest replica first, checked by size and MD5."""
     told = await api.post("/v1/catalogue/read", {"lfn": lfn}, token=token)
     reads = [Read(each["se"], each["url"], each["envelope"]) for each in told["reads"]]
-    await fetch(api.http, lfn, reads, (told["size"], told["md5"]), target)
+    await fetch(api.http, lfn, reads, (told["size"], told["md5"]), target, progress)
     return Entry.from_json(told)
 
 
 async def fetch(
-    http: httpx.AsyncClient, lfn: str, reads: Sequence[Read], wanted: tuple[int, str], target: Path
+    http: httpx.AsyncClient,
+    lfn: str,
+    reads: Sequence[Read],
+    wanted: tuple[int, str],
+    target: Path,
+    progress: Progress | None = None,
 ) -> None:
     """Copy the first good replica to ``target`` (atomic); ``wanted`` is size and MD5. TemporaryError if none is."""
     part = target.with_name(f".{target.name}.part")
     failures: list[str] = []
-    for read in reads:
-        try:
-            with part.open("wb") as out:
-                found = await _download(http, read.url, read.envelope, out)
-        except (TemporaryError, PermanentError) as error:
-            failures.append(f"{read.se}: {error.message}")
-            continue
-        if found == wanted:
-            part.replace(target)
-            return
-        failures.append(f"{read.se}: has {found[0]} bytes with MD5 {found[1]}")
-    part.unlink(missing_ok=True)
+    try:
+        for read in reads:
+            try:
+                with part.open("wb") as out:
+                    found = await _download(http, read.url, read.envelope, out, progress)
+            except (TemporaryError, PermanentError) as error:
+                failures.append(f"{read.se}: {error.message}")
+                continue
+            if found == wanted:
+                part.replace(target)
+                return
+            failures.append(f"{read.se}: has {found[0]} bytes with MD5 {found[1]}")
+    finally:
+        part.unlink(missing_ok=True)
     told = "; ".join(failures) or "there is none"
     raise TemporaryError(f"no replica of {lfn} could be read: {told}", lfn=lfn)
 
@@ -153,14 +198,18 @@ async def read_bytes(api: Api, lfn: str, most: int = 64 << 20) -> bytes:
         return target.read_bytes()
 
 
-async def _put(http: httpx.AsyncClient, url: str, envelope: str, source: Path, size: int) -> None:
+async def _put(
+    http: httpx.AsyncClient, url: str, envelope: str, source: Path, size: int, progress: Progress | None
+) -> None:
     async def blocks() -> AsyncIterator[bytes]:
         with source.open("rb") as stream:
             while block := await asyncio.to_thread(stream.read, BLOCK):
                 yield block
+                if progress is not None:
+                    progress(len(block))
 
     headers = {"Authorization": f"Bearer {envelope}", "Content-Length": str(size)}
-    content: bytes | AsyncIterator[bytes] = source.read_bytes() if size <= BLOCK else blocks()
+    content: AsyncIterator[bytes] | bytes = blocks() if size else b""
     try:
         answer = await http.put(
             url, content=content, headers=headers, timeout=httpx.Timeout(60.0, connect=5.0)
@@ -170,7 +219,9 @@ async def _put(http: httpx.AsyncClient, url: str, envelope: str, source: Path, s
     _check(answer, url)
 
 
-async def _download(http: httpx.AsyncClient, url: str, envelope: str, out: BinaryIO) -> tuple[int, str]:
+async def _download(
+    http: httpx.AsyncClient, url: str, envelope: str, out: BinaryIO, progress: Progress | None
+) -> tuple[int, str]:
     md5, size = hashlib.md5(usedforsecurity=False), 0
     headers = {"Authorization": f"Bearer {envelope}"}
     try:
@@ -184,6 +235,8 @@ async def _download(http: httpx.AsyncClient, url: str, envelope: str, out: Binar
                 md5.update(block)
                 size += len(block)
                 out.write(block)
+                if progress is not None:
+                    progress(len(block))
     except httpx.TransportError as error:
         raise TemporaryError(f"{url} does not answer: {type(error).__name__} {error}", url=url) from error
     return size, md5.hexdigest()

@@ -130,7 +130,7 @@ async def register(connection: Connection, outputs: Sequence[Output], user: str,
     """
     for output in outputs:
         path, pfn = clean(output.lfn), model.pfn_of(output.guid)
-        await mkdir(connection, model.parent(path), user, admin)
+        await mkdir(connection, model.parent(path) or "/", user, admin)
         folder = await stat(connection, model.parent(path) or "/")
         if not model.may_write(folder, user, admin):
             raise NotAllowed(f"{user} may not write in {folder.path or '/'}, which belongs to {folder.owner}")
@@ -171,7 +171,7 @@ async def move(connection: Connection, old: str, new: str, user: str, admin: boo
     if clean(new).startswith(f"{entry.path}/"):
         raise UserError(f"{new} lies inside {entry.path}", path=new)
     target = await check_new(connection, new, user, admin)
-    await mkdir(connection, model.parent(target), user, admin)
+    await mkdir(connection, model.parent(target) or "/", user, admin)
     await _change(connection, "move", old=entry.path, new=target, parent=model.parent(target))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -54,19 +54,19 @@ def publish(
         from orchestrator.runtime.clock import SystemClock
         from orchestrator.software import publish as publication
 
-        _check_repository(fqrn, grid.site.software.repositories)
-        ports = publication.Ports(grid.central, grid.packman(fqrn), grid.web_url(fqrn))
-        return await publication.publish(
-            ports,
-            fqrn,
-            name,
-            version,
-            directory,
-            keys=grid.state / "keys/cvmfs",
-            work=grid.state / "software",
-            clock=SystemClock(),
-            progress=sink,
-        )
+        _check_repository(fqrn, grid.addresses)
+        async with grid.packman(fqrn) as packman:
+            return await publication.publish(
+                publication.Ports(grid.central, packman, grid.web_url(fqrn)),
+                fqrn,
+                name,
+                version,
+                directory,
+                keys=grid.state / "cvmfs",
+                work=grid.state / "publish",
+                clock=SystemClock(),
+                progress=sink,
+            )
 
     try:
         with softwareview.steps(quiet=as_json) as sink:
@@ -124,37 +124,42 @@ def show(
 
 def _versions(spelling: str, everything: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The package asked for, then the other versions of its name; NotFound with the nearest known one."""
-    from orchestrator.site.problem import choose
-
     name, _, version = spelling.partition("::")
     same = [each for each in everything if each["name"] == name]
     if not same:
         names = sorted({str(each["name"]) for each in everything})
-        raise NotFound(f"no package {name} is published; {_hint(choose(name, names, 'package'))}", name=name)
+        raise NotFound(f"no package {name} is published; {_hint(name, names, 'packages')}", name=name)
     wanted = [each for each in same if each["version"] == version] if version else same[:1]
     if not wanted:
         versions = [str(each["version"]) for each in same]
         raise NotFound(
-            f"{name} is not published in version {version}; {_hint(choose(version, versions, 'version'))}",
+            f"{name} is not published in version {version}; {_hint(version, versions, 'versions')}",
             name=name,
             version=version,
         )
     return [*wanted, *(each for each in same if each is not wanted[0])]
 
 
-def _hint(text: str) -> str:
-    return "publish one with `orchestrate software publish`" if text.startswith("there is no") else text
+def _hint(wrong: str, known: Iterable[str], what: str) -> str:
+    """The nearest known word, or the first of them."""
+    from difflib import get_close_matches
+
+    by_lower = {word.lower(): word for word in known}
+    if not by_lower:
+        return "publish one with `orchestrate software publish`"
+    if near := get_close_matches(wrong.lower(), list(by_lower), n=1, cutoff=0.6):
+        return f"did you mean {by_lower[near[0]]!r}?"
+    words = list(by_lower.values())
+    return f"{what} here: {', '.join(words[:12])}{', …' if len(words) > 12 else ''}"
 
 
-def _check_repository(fqrn: str, known: Any) -> None:
+def _check_repository(fqrn: str, known: Iterable[str]) -> None:
     """UserError with the nearest name when the site does not serve ``fqrn``."""
-    from orchestrator.site.problem import choose
-
-    if fqrn not in known:
+    words = sorted(known)
+    if fqrn not in words:
+        hint = _hint(fqrn, words, "repositories") if words else "none of its VO boxes serves one"
         raise UserError(
-            f"this site has no repository {fqrn}; {choose(fqrn, known, 'repository')} "
-            "(site.yaml: software.repositories)",
-            fqrn=fqrn,
+            f"this site has no repository {fqrn}; {hint} (site.yaml: software.repositories)", fqrn=fqrn
         )
 
 

@@ -15,7 +15,6 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
-from psycopg.types.json import Jsonb as Jsonb  # for the stores: they import no driver
 from psycopg_pool import AsyncConnectionPool
 
 from orchestrator.errors import TemporaryError, UserError

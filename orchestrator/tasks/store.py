@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from psycopg.types.json import Jsonb
+
 from orchestrator.classads import Ad
 from orchestrator.errors import NotFound, PermanentError
-from orchestrator.runtime.sql import Connection, Jsonb, Queries, row, rows
+from orchestrator.runtime.sql import Connection, Queries, row, rows
 from orchestrator.states import advance
 from orchestrator.tasks.kinds import WAITING, Task
 from orchestrator.tasks.model import Beat, Command, Json, storable
