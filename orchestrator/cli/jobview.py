@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.jobs import model
 from orchestrator.units import format_duration, format_size
@@ -52,24 +53,31 @@ def listing(found: list[Json]) -> None:
     if not found:
         _console().print("no jobs; submit one with `orchestrate job submit FILE`")
         return
+    names = ("ID", "STATE", "USER", "SITE", "PARTS", "SUBMITTED")
+    lines = [_cells(each) for each in found]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("ID", "NAME", "USER", "STATE", "SITE", "PARTS", "SUBMITTED", "REASON"):
-        table.add_column(
-            name, justify="right" if name in ("ID", "PARTS") else "left", no_wrap=name != "REASON"
-        )
-    for each in found:
-        attempt = f" [dim]#{each['attempt']}[/]" if each["attempt"] > 1 else ""
-        table.add_row(
-            str(each["id"]),
-            escape(each["name"]),
-            each["owner"],
-            _colour(each["state"]) + attempt,
-            each["site"],
-            str(each["parts"] or ""),
-            _when(each["submitted"]),
-            escape(each["reason"]),
-        )
+    for column, name in enumerate(names):
+        width = max(len(name), *(len(Text.from_markup(line[column])) for line in lines))
+        table.add_column(name, justify="right" if name in ("ID", "PARTS") else "left", min_width=width)
+    table.add_column("NAME", overflow="ellipsis", no_wrap=True)  # the one that gives way on a narrow terminal
+    for line in lines:
+        table.add_row(*line)
     _console().print(table)
+
+
+def _cells(each: Json) -> list[str]:
+    """A row of the table of jobs, as markup."""
+    attempt = f" [dim]#{each['attempt']}[/]" if each["attempt"] > 1 else ""
+    reason = f"  [dim]{escape(each['reason'])}[/]" if each["reason"] else ""
+    return [
+        str(each["id"]),
+        _colour(each["state"]) + attempt,
+        each["owner"],
+        each["site"],
+        str(each["parts"] or ""),
+        _when(each["submitted"]),
+        escape(each["name"]) + reason,
+    ]
 
 
 def job(found: Json) -> None:

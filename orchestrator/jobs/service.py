@@ -201,4 +201,5 @@ def reasons(told: Sequence[Json], able: int, known: int) -> list[str]:
 def name_of(task: Task) -> str:
     """What a listing shows: the JobTag, or the executable's name."""
     attributes = task.spec.get("jdl", {})
-    return str(attributes.get("JobTag") or PurePosixPath(str(attributes.get("Executable", "?"))).name)
+    tag = str(attributes.get("JobTag") or "").removeprefix("comment:")
+    return tag or str(PurePosixPath(str(attributes.get("Executable", "?"))).name)

@@ -26,6 +26,7 @@ from orchestrator.software.locks import FileLock
 from orchestrator.software.model import Package, PackageName, other_contents
 from orchestrator.software.release import Record, Seen, Shelf
 from orchestrator.software.steps import Meter, Sink, Step
+from orchestrator.units import format_size
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ async def publish(
     seen = await meter.time(
         Step.CHECK,
         asyncio.to_thread(release.look, directory, fqrn, name, version),
-        lambda seen: (seen.size, f"{seen.files} files"),
+        lambda seen: (0, f"{seen.files} files, {format_size(seen.size)}"),
     )
     package = PackageName(name, version)
     shelf = Shelf(work, package)
@@ -130,7 +131,7 @@ class _Run:
         return await self.meter.time(
             Step.ARCHIVE,
             asyncio.to_thread(self.shelf.pack, self.directory, seen, os.cpu_count() or 1),
-            lambda made: (made[1].size, made[0].name),
+            lambda made: (seen.size, f"{made[0].name}, {format_size(made[1].size)}"),
         )
 
     async def _repository(self, record: Record, known: Package | None) -> tuple[Record, int, bool]:

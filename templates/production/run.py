@@ -34,7 +34,7 @@ FQRN, NAME, VERSION = "alice.example.org", "PYTHIA", "8.317"
 FILES = ("generate.py", "merge.py", "merge.jdl")
 FOLDER, OUTPUT = "/alice/pythia", "/alice/sim/pythia"
 PATIENCE = 1800.0  # seconds for the production to end
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def step(*words: str) -> None:

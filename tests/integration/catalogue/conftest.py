@@ -90,9 +90,9 @@ class Central:
             api.token = certificate_tokens(plain, pair, VO)
             yield api
 
-    def machine(self, root: Path, address: str, role: str = "vobox") -> Path:
+    def machine(self, root: Path, address: str, role: str = "vobox", site: str = "here") -> Path:
         """The root of a machine with its certificate and keys."""
-        files = self.authority.host(root.name, address, role, SystemClock().now())
+        files = self.authority.host(root.name, address, role, site, SystemClock().now())
         for source, name in (
             (files.ca, "tls/ca.pem"),
             (files.certificate, "tls/host.pem"),

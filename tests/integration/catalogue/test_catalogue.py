@@ -78,7 +78,9 @@ async def test_bad_names_are_told(central: Central) -> None:
                 await client.mkdir(ada, path)
 
 
-async def test_register_again_is_harmless_and_other_content_is_refused(central: Central, tmp_path: Path) -> None:
+async def test_register_again_is_harmless_and_other_content_is_refused(
+    central: Central, tmp_path: Path
+) -> None:
     await storage(central, tmp_path, "disk")
     async with central.user("ada") as ada, central.user("bob") as bob:
         first = output(f"{HOME}/results/out")
@@ -164,7 +166,14 @@ async def test_write_names_one_or_more_storage_elements(central: Central, tmp_pa
             await write(se="small")
         with pytest.raises(UserError, match="room"):
             await write(se="none")
-        for bad in ({"size": -1}, {"size": "x"}, {"md5": "no"}, {"guid": "no"}, {"lfn": "x"}, {"copies": 1.5}):
+        for bad in (
+            {"size": -1},
+            {"size": "x"},
+            {"md5": "no"},
+            {"guid": "no"},
+            {"lfn": "x"},
+            {"copies": 1.5},
+        ):
             with pytest.raises(UserError):
                 await write(**bad)
         first = output(f"{HOME}/new", "a", size=100)
@@ -198,7 +207,9 @@ async def test_a_storage_element_of_another_site_keeps_its_name(central: Central
             await ada.post("/v1/catalogue/storage", {**told, "site": "here"})
 
 
-async def test_two_who_register_and_remove_at_once_leave_no_orphan(central: Central, database: Database) -> None:
+async def test_two_who_register_and_remove_at_once_leave_no_orphan(
+    central: Central, database: Database
+) -> None:
     async with database.transaction() as connection:
         await store.ensure_home(connection, VO, "ada", "root")
 
