@@ -205,7 +205,7 @@ async def choose_storage(
 ) -> list[Row]:
     """Up to ``copies`` storage elements with room for ``size`` bytes that lack ``guid``, the ``names`` first.
 
-    UserError when there is none, or a single one was named and cannot take it.
+    TemporaryError when there is none; UserError when some were named and none can take it.
     """
     values = {"site": site, "size": size, "guid": guid}
     found = []
@@ -215,7 +215,11 @@ async def choose_storage(
     if copies > len(names):
         others = await rows(connection, QUERIES["storage"], names=[], most=copies + len(names), **values)
         found += [one for one in others if one["name"] not in names][: copies - len(found)]
+    if not found and names:
+        which = " or ".join(names)
+        raise UserError(f"no storage element {which} is known and has room for {size} bytes", size=size)
     if not found:
-        which = f"{' or '.join(names)} is known and" if names else "of this VO"
-        raise UserError(f"no storage element {which} has room for {size} bytes", se=list(names), size=size)
+        raise TemporaryError(
+            f"no storage element of this VO has room for {size} bytes now", retry_in=5.0, size=size
+        )
     return found

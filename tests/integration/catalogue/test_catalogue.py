@@ -151,6 +151,9 @@ async def test_move(central: Central, tmp_path: Path) -> None:
 async def test_write_names_one_or_more_storage_elements(central: Central, tmp_path: Path) -> None:
     await storage(central, tmp_path, "a", "b")
     await storage(central, tmp_path, "small", free=10)
+    with pytest.raises(TemporaryError, match="room"):
+        async with central.user("ada") as ada:
+            await ada.post("/v1/catalogue/write", {"lfn": f"{HOME}/big", "size": 1 << 50, "md5": MD5})
     async with central.user("ada") as ada:
 
         async def write(**more: Any) -> tuple[str, list[str]]:
@@ -200,7 +203,11 @@ async def test_a_storage_element_of_another_site_keeps_its_name(central: Central
     await storage(central, tmp_path, "disk")
     async with central.host(tmp_path / "box") as box:
         told = {"name": "disk", "site": "there", "url": "https://127.0.0.1:2/disk", "free": 1}
-        with pytest.raises(UserError, match="another site|not of there"):
+        with pytest.raises(NotAllowed, match="of site here, not of there"):
+            await box.post("/v1/catalogue/storage", told)
+    other = central.machine(tmp_path / "box2", "127.0.0.1", site="there")
+    async with central.host(other) as box:
+        with pytest.raises(UserError, match="another site"):
             await box.post("/v1/catalogue/storage", told)
     async with central.user("ada") as ada:
         with pytest.raises(NotAllowed):

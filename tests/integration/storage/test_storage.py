@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from orchestrator.catalogue import client
-from orchestrator.errors import PermanentError, TemporaryError
+from orchestrator.errors import TemporaryError, UserError
 from orchestrator.runtime.files import write_json
 from orchestrator.runtime.http import tls_context
 
@@ -282,7 +282,7 @@ async def test_from_the_catalogue_and_back(element: Element, tmp_path: Path) -> 
         element.start()  # looks at once what there is to remove
         await until(lambda: element.files() == [])
         await until(lambda: _nothing_left(element.central))
-        with pytest.raises(PermanentError):
+        with pytest.raises(UserError, match="none is known"):
             await client.put(ada, source, f"{HOME}/d/file", "none")
 
 
