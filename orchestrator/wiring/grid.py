@@ -13,6 +13,7 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.auth.authority import Authority
 from orchestrator.auth.client import certificate_tokens
@@ -26,6 +27,7 @@ from orchestrator.site.schema import Role, Site
 from orchestrator.wiring.configure import admins_of
 from orchestrator.wiring.deploy import providers, state_directory
 
+KEPT = 300.0  # seconds; shorter than the life of any token
 PORTS = {"central": 8443, "broker": 8444, "clustermonitor": 8445, "packman": 8446, "se": 8447, "web": 8080}
 
 
@@ -173,18 +175,17 @@ async def connected(
 
 
 def _kept(fresh: TokenSource, file: Path) -> TokenSource:
-    """The token in ``file`` while it has five minutes left, else a fresh one, which is kept there."""
+    """The token in ``file`` for five minutes, then a fresh one, which is kept there."""
     clock = SystemClock()
-    held: list[str] = []
+    held: dict[str, Any] = {"renew": 0.0}
 
     async def token() -> str:
-        if not held:
-            known = read_json(file) if file.exists() else {}
-            if float(known.get("renew", 0)) > clock.now():
-                held.append(str(known["token"]))
-            else:
-                held.append(await fresh())
-                write_json(file, {"token": held[0], "renew": clock.now() + 300}, 0o600)
-        return held[0]
+        if held["renew"] <= clock.now():
+            known = read_json(file) if file.exists() else held
+            if float(known.get("renew", 0)) <= clock.now():
+                known = {"token": await fresh(), "renew": clock.now() + KEPT}
+                write_json(file, known, 0o600)
+            held.update(known)
+        return str(held["token"])
 
     return token
