@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.agent import isolation
 from orchestrator.agent.decide import Ask, Policy, Seen, Stop, Wait, decide
 from orchestrator.agent.job import Job
 from orchestrator.agent.model import AgentConfig, Node, machine_ad
@@ -61,7 +62,12 @@ class Agent:
         self.drain = asyncio.Event()
         environment = {"PATH": _SEARCH, "LANG": "C.UTF-8", "USER": "grid", "SHELL": "/bin/sh"}
         environment |= {key: os.environ[key] for key in _INHERITED if key in os.environ}
-        self._tools = Tools(session, packages, clock, node.host, config.heartbeat, config.grace, environment)
+        self._isolation = isolation.find([Path(path) for path in (config.workdir, config.cache) if path])
+        if os.geteuid() == 0 and self._isolation.hindrance:
+            self._log.warning("JOBS RUN AS ROOT", why=self._isolation.hindrance)
+        self._tools = Tools(
+            session, packages, clock, node.host, config.heartbeat, config.grace, environment, self._isolation
+        )
 
     async def run(self) -> str:
         """Work until the slot ends, nothing comes, or ``drain`` is set; returns why it ended."""
@@ -157,6 +163,7 @@ class Agent:
             partitions=config.partitions,
             close_se=config.close_se,
             opportunistic=config.opportunistic,
+            isolation=self._isolation.told,
         )
 
     def _start(self, assignment: Assignment) -> None:

@@ -3,7 +3,8 @@
 It is forked, not executed, so it costs milliseconds and needs no file. It is the reaper of all
 processes below it (PR_SET_CHILD_SUBREAPER, prctl(2)): one that detaches itself from its parent comes
 back to the guard. When the agent dies, even by SIGKILL, the guard's socket ends and it kills them all;
-when the guard dies, the payload gets SIGKILL (PR_SET_PDEATHSIG).
+when the guard dies, the payload gets SIGKILL (PR_SET_PDEATHSIG). With a ``uid`` the payload is of that
+account; the guard stays the agent's, so the payload cannot touch it.
 
 The agent writes single letters: ``T`` SIGTERM to all, ``K`` SIGKILL to all. The guard writes JSON
 lines: {"pid"} or {"failed"} once, {"status", "rss"} when the payload's first process has ended, and
@@ -27,7 +28,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from orchestrator.agent import processes
+from orchestrator.agent import isolation, processes
 
 _PDEATHSIG, _SUBREAPER = 1, 36  # <linux/prctl.h>
 _PATIENCE = 10.0  # seconds in which killed processes must be gone
@@ -44,6 +45,7 @@ class Program:
     directory: str
     stdout: str
     stderr: str
+    uid: int | None = None  # of its own; None: the agent's
 
 
 def start(program: Program) -> tuple[int, socket.socket]:
@@ -152,7 +154,9 @@ def _become(program: Program, prctl: _Prctl, guard: int, breaker: int) -> NoRetu
     step = "prepare"
     try:
         os.setsid()
-        prctl(_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if program.uid is not None:
+            isolation.become(program.uid, prctl)
+        prctl(_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)  # a change of account would clear it
         if os.getppid() != guard:
             os._exit(70)
         signal.set_wakeup_fd(-1)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.agent import setup, stage
+from orchestrator.agent import isolation, setup, stage
 from orchestrator.agent.decide import Use
 from orchestrator.agent.guard import Program
 from orchestrator.agent.limits import Limits
@@ -18,6 +18,7 @@ from orchestrator.agent.model import (
     FEWER_REPLICAS,
     OUTPUT_MISSING,
     OUTPUT_NOT_STORED,
+    OUTPUT_UNSAFE,
     PREEMPTED,
 )
 from orchestrator.agent.payload import Execution, Outcome
@@ -27,6 +28,7 @@ from orchestrator.errors import GridError, TemporaryError
 from orchestrator.jobs import model as jobs
 from orchestrator.jobs.model import OutputSpec, Payload
 from orchestrator.runtime import logs
+from orchestrator.runtime.files import remove_tree
 from orchestrator.software.model import Package
 from orchestrator.tasks.model import KILL, PREEMPT, Assignment, Beat, Output, Report
 
@@ -49,6 +51,7 @@ class Job:
         self._reporter = Reporter(lambda reports: tools.session.report(assignment.token, reports), self.kill)
         self._execution: Execution | None = None
         self._main: asyncio.Task[None] | None = None
+        self._lease: isolation.Lease | None = None
         self._leave = ""  # why it is preempted
         self._killed = False
         self._state = jobs.ASSIGNED
@@ -97,7 +100,9 @@ class Job:
         finally:
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, self._folder)
+            if self._lease is not None:
+                self._lease.release()
         self._log.info("ended")
 
     async def _live(self) -> None:
@@ -122,9 +127,18 @@ class Job:
     async def _prepare(self, held: list[Package]) -> Program:
         """STARTED: the work directory with the input files, and the packages' environment."""
         self.directory.mkdir(parents=True)
+        self._folder.chmod(0o711)
         if self._needs_time:
             self._reporter.put(self._to(jobs.STARTED))
-        return await setup.prepare(self.assignment, self.payload, self.directory, self._tools, held)
+        program = await setup.prepare(self.assignment, self.payload, self.directory, self._tools, held)
+        try:
+            self._lease = self._tools.isolation.lease(self.assignment.task)
+        except GridError as error:
+            raise Failed(jobs.ERROR_IB, AGENT_FAILED, error.message) from error
+        if self._lease is None:
+            return program
+        await asyncio.to_thread(isolation.give, self.directory, self._lease.uid)
+        return replace(program, uid=self._lease.uid)
 
     @property
     def _needs_time(self) -> bool:
@@ -140,17 +154,26 @@ class Job:
         try:
             await self._execution.started.wait()
             started = () if self._needs_time else (self._to(jobs.STARTED),)
-            self._reporter.put(*started, self._to(jobs.RUNNING, host=self._tools.host))
+            self._reporter.put(*started, self._to(jobs.RUNNING, **self._place()))
             return await running
         finally:
             if not running.done():
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
 
+    def _place(self) -> dict[str, Any]:
+        """Where it runs, and as whom: "uid N", or why not as an account of its own."""
+        told = f"uid {self._lease.uid}" if self._lease is not None else self._tools.isolation.told
+        return {"host": self._tools.host, "isolation": told}
+
     async def _save(self, outcome: Outcome) -> None:
         """SAVING: every file of OutputFile is stored; DONE registers them."""
         self._reporter.put(self._to(jobs.SAVING))
         choice = stage.choose(self.directory, self.payload.outputs or STREAMS)
+        if choice.unsafe:
+            text = f"OutputFile: not the job's own files: {', '.join(choice.unsafe[:10])}"
+            self._report(jobs.ERROR_SV, OUTPUT_UNSAFE, text, outcome, await self._stored_if_possible(STREAMS))
+            return
         if choice.missing or choice.clashes:
             what = f"no file matches {', '.join(choice.missing)}" if choice.missing else ""
             same = f"several files are called {', '.join(choice.clashes)}" if choice.clashes else ""

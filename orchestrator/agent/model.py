@@ -23,6 +23,7 @@ GUARD_LOST: Final = "GUARD_LOST"
 PACKAGE_MISSING: Final = "PACKAGE_MISSING"
 INPUT_MISSING: Final = "INPUT_MISSING"
 OUTPUT_MISSING: Final = "OUTPUT_MISSING"
+OUTPUT_UNSAFE: Final = "OUTPUT_UNSAFE"
 OUTPUT_NOT_STORED: Final = "OUTPUT_NOT_STORED"
 FEWER_REPLICAS: Final = "FEWER_REPLICAS"
 PREEMPTED: Final = "PREEMPTED"
@@ -123,8 +124,12 @@ def machine_ad(
     partitions: Sequence[str] = (),
     close_se: Sequence[str] = (),
     opportunistic: bool = False,
+    isolation: str = "",
 ) -> dict[str, Any]:
-    """What a slot offers: ``memory`` and ``disk`` in bytes, ``ttl`` in seconds left for a job."""
+    """What a slot offers: ``memory`` and ``disk`` in bytes, ``ttl`` in seconds left for a job.
+
+    ``isolation``: "uid" when a job gets an account of its own, else "none: WHY".
+    """
     return {
         "Type": "machine",
         "Site": site,
@@ -142,5 +147,6 @@ def machine_ad(
         "GridPartitions": list(partitions),
         "CloseSE": list(close_se),
         "Opportunistic": opportunistic,
+        "Isolation": isolation,
         "Requirements": 'other.Type == "job"',
     }

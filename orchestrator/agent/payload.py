@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.agent import guard, processes
+from orchestrator.agent import guard, isolation, processes
 from orchestrator.agent.limits import Activity, Limits, Usage, judge
 from orchestrator.agent.model import EXIT_CODE, GUARD_LOST, NOT_EXECUTABLE, SIGNAL
 from orchestrator.runtime.clock import Clock, SystemClock
@@ -70,6 +70,8 @@ class Execution:
                 writer.close()
                 self._control = None
                 self._collect(pid)
+                if self._program.uid is not None:
+                    isolation.end_all(self._program.uid)  # what the guard did not find
         return self._outcome()
 
     def _collect(self, guard: int) -> None:

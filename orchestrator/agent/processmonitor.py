@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from orchestrator.agent import outputs
 from orchestrator.agent.session import Session
 from orchestrator.errors import NotFound
 from orchestrator.tasks.model import KILL, PEEK, PREEMPT, Command, Json
@@ -30,13 +31,13 @@ Find = Callable[[int, int], Watched | None]  # (task, attempt) → the job, if i
 
 
 def tail(path: Path, most: int = TAIL) -> str:
-    """The last ``most`` bytes of a file as text; "" when there is none."""
+    """The last ``most`` bytes of a file of a work directory as text; "" when there is none that is the job's."""
     try:
-        with path.open("rb") as file:
+        with outputs.open_inside(path, path.parent) as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - most))
             data = file.read(most)
-    except OSError:
+    except (OSError, outputs.Unsafe):
         return ""
     text = data.decode(errors="replace")
     return text if size <= most else "…" + text.partition("\n")[2]

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from orchestrator.agent import stage
 from orchestrator.agent.guard import Program
+from orchestrator.agent.isolation import Isolation
 from orchestrator.agent.model import INPUT_MISSING, PACKAGE_MISSING
 from orchestrator.agent.payload import resolve
 from orchestrator.agent.session import Session
@@ -44,6 +45,7 @@ class Tools:
     heartbeat: float
     grace: float
     environment: Mapping[str, str]
+    isolation: Isolation
 
 
 class Failed(Exception):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import glob
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
+from orchestrator.agent import outputs
 from orchestrator.catalogue import client as catalogue
 from orchestrator.errors import PermanentError, TemporaryError
 from orchestrator.jobs.model import Input, OutputSpec
@@ -22,19 +22,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Chosen:
-    """A file to store: its path, and what its OutputFile entry asks for."""
+    """A file to store: its path in the work directory ``root``, and what its OutputFile entry asks for."""
 
     path: Path
     spec: OutputSpec
+    root: Path
+
+    def open(self) -> BinaryIO:
+        """As ``outputs.open_inside``; what the job's processes did to it meanwhile is an Unsafe."""
+        try:
+            return outputs.open_inside(self.path, self.root)
+        except FileNotFoundError as error:
+            raise PermanentError(f"{self.path.name} has vanished") from error
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What OutputFile stands for: the files, the patterns that match nothing, files that share a name."""
+    """What OutputFile stands for: the files, the patterns that match nothing, files that share a name,
+    and "NAME: WHY" of each match that is not the job's own regular file."""
 
     files: tuple[Chosen, ...]
     missing: tuple[str, ...]
     clashes: tuple[str, ...]
+    unsafe: tuple[str, ...] = ()
 
 
 async def patiently(
@@ -78,17 +88,21 @@ def choose(directory: Path, specs: Sequence[OutputSpec]) -> Choice:
     """The files that ``specs`` name now: regular ones inside ``directory``, each once."""
     root = directory.resolve()
     found: dict[Path, OutputSpec] = {}
-    missing = []
+    missing: list[str] = []
+    unsafe: dict[str, None] = {}
     for spec in specs:
-        matching = sorted(glob.glob(spec.pattern, root_dir=root, recursive=True))
-        paths = [path for name in matching if (path := (root / name)).is_file() and _inside(path, root)]
+        paths = outputs.matching(spec.pattern, root)
+        refused = {path: why for path in paths if (why := outputs.refusal(path, root))}
+        unsafe |= dict.fromkeys(f"{path.relative_to(root)}: {why}" for path, why in refused.items())
         if not paths:
             missing.append(spec.pattern)
         for path in paths:
-            found.setdefault(path, spec)
+            if path not in refused:
+                found.setdefault(path, spec)
     names = [path.name for path in found]
     clashes = sorted({name for name in names if names.count(name) > 1})
-    return Choice(tuple(Chosen(path, spec) for path, spec in found.items()), tuple(missing), tuple(clashes))
+    files = tuple(Chosen(path, spec, root) for path, spec in found.items())
+    return Choice(files, tuple(missing), tuple(clashes), tuple(unsafe))
 
 
 async def store(
@@ -104,7 +118,7 @@ async def store(
         se = chosen.spec.storage[0] if chosen.spec.storage else ""
         lfn = f"{directory.rstrip('/')}/{chosen.path.name}"
         async with gate:
-            kept = await patiently(lambda: catalogue.store(api, chosen.path, lfn, se, token), clock, patience)
+            kept = await patiently(lambda: catalogue.store(api, chosen.open, lfn, se, token), clock, patience)
         return Output.from_json(kept.to_json())
 
     async with first_error(asyncio.TaskGroup()) as group:
@@ -119,10 +133,6 @@ def too_few(files: Sequence[Chosen], outputs: Sequence[Output]) -> list[str]:
         name = output.lfn.rpartition("/")[2]
         have[name] = have.get(name, 0) + 1
     return [chosen.path.name for chosen in files if have.get(chosen.path.name, 0) < chosen.spec.copies]
-
-
-def _inside(path: Path, root: Path) -> bool:
-    return path.resolve().is_relative_to(root)
 
 
 class first_error:

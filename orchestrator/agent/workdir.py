@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from orchestrator.runtime.files import remove_tree
+
 
 @contextmanager
 def own(base: Path) -> Iterator[Path]:
-    """A fresh folder below ``base`` (0700), gone at the end. Folders of agents that live are left alone.
+    """A fresh folder below ``base`` (for jobs of other accounts to pass, not to list), gone at the end. Folders of agents that live are left alone.
 
     A folder's agent holds a lock on its file ``alive`` as long as it lives, however it ends.
     """
@@ -21,12 +22,13 @@ def own(base: Path) -> Iterator[Path]:
     for other in base.glob("agent-*"):
         _remove_dead(other)
     folder = Path(tempfile.mkdtemp(prefix="agent-", dir=base))
+    folder.chmod(0o711)
     lock = os.open(folder / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
         os.close(lock)
 
 
@@ -40,6 +42,6 @@ def _remove_dead(folder: Path) -> None:
     except OSError:
         return
     else:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
     finally:
         os.close(lock)

@@ -18,6 +18,7 @@ from orchestrator.runtime.http import Api
 
 BLOCK = 1 << 20  # bytes read or written at once
 Progress = Callable[[int], None]  # told how many bytes went since the last time
+Source = Path | Callable[[], BinaryIO]  # a local file, or what opens it (each time anew)
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,15 @@ class Read:
     envelope: str
 
 
-def sums(path: Path) -> Sums:
+def _opened(source: Source) -> BinaryIO:
+    return source.open("rb") if isinstance(source, Path) else source()
+
+
+def sums(source: Source) -> Sums:
     """Size, MD5 and Adler-32 of a local file."""
     md5, adler, size = hashlib.md5(usedforsecurity=False), 1, 0
-    with path.open("rb") as source:
-        while block := source.read(BLOCK):
+    with _opened(source) as stream:
+        while block := stream.read(BLOCK):
             md5.update(block)
             adler = zlib.adler32(block, adler)
             size += len(block)
@@ -84,7 +89,7 @@ async def mv(api: Api, path: str, to: str) -> None:
     await api.post("/v1/catalogue/mv", {"path": path, "to": to})
 
 
-async def store(api: Api, source: Path, lfn: str, se: str = "", token: str | None = None) -> Output:
+async def store(api: Api, source: Source, lfn: str, se: str = "", token: str | None = None) -> Output:
     """Copy a local file to a storage element; it is not in the catalogue yet.
 
     ``token`` instead of the Api's own (an agent uses the job's). PermanentError when the storage
@@ -95,7 +100,7 @@ async def store(api: Api, source: Path, lfn: str, se: str = "", token: str | Non
 
 async def store_copies(
     api: Api,
-    source: Path,
+    source: Source,
     lfn: str,
     ses: Sequence[str] = (),
     copies: int = 1,
@@ -199,10 +204,10 @@ async def read_bytes(api: Api, lfn: str, most: int = 64 << 20) -> bytes:
 
 
 async def _put(
-    http: httpx.AsyncClient, url: str, envelope: str, source: Path, size: int, progress: Progress | None
+    http: httpx.AsyncClient, url: str, envelope: str, source: Source, size: int, progress: Progress | None
 ) -> None:
     async def blocks() -> AsyncIterator[bytes]:
-        with source.open("rb") as stream:
+        with _opened(source) as stream:
             while block := await asyncio.to_thread(stream.read, BLOCK):
                 yield block
                 if progress is not None:

@@ -71,7 +71,7 @@ def add(
     Example: `orchestrate user add ada --role user --role release`, then give ada.json to Ada over a safe way.
     """
     from orchestrator.wiring import grid
-    from orchestrator.wiring.deploy import state_directory
+    from orchestrator.wiring.sites import state_directory
 
     spec = site or Path("site.yaml")
     if not spec.exists():

@@ -108,6 +108,7 @@ def _environment(folder: Path, machines: int) -> dict[str, str]:
         "ANSIBLE_HOME": str(folder / "home"),
         "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
         "ANSIBLE_LIBRARY": str(playbooks / "library"),
+        "ANSIBLE_ACTION_PLUGINS": str(playbooks / "action"),
         "ANSIBLE_ROLES_PATH": str(playbooks / "roles"),
         "ANSIBLE_FORKS": str(max(1, min(machines, MAX_FORKS))),
         "ANSIBLE_PIPELINING": "1",

@@ -18,7 +18,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 def roles_digest(role: str) -> str:
     """Of every playbook, module and template that has a part in configuring a machine of ``role``."""
     playbooks, templates = shipped("playbooks"), shipped("templates")
-    folders = [playbooks / "library", templates / "supervisor", templates / "systemd"]
+    folders = [playbooks / "library", playbooks / "action", templates / "supervisor", templates / "systemd"]
     folders += [playbooks / "roles" / name for name in (*_SHARED, role)]
     files = [playbooks / "site.yml", *(file for folder in folders for file in folder.rglob("*"))]
     return _digest(file for file in files if file.is_file() and "__pycache__" not in file.parts)
@@ -31,13 +31,6 @@ def code_digest() -> str:
     return _digest(
         file for file in files if not any(part.startswith(".") for part in file.relative_to(_PACKAGE).parts)
     )
-
-
-@cache
-def file_digest(path: Path, _size: int, _mtime: int) -> str:
-    """Hex SHA-256 of a file's content."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _digest(files: Iterable[Path]) -> str:

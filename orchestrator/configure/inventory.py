@@ -25,6 +25,8 @@ PORTS: Mapping[str, int] = {
     "seeder": 6881,
 }
 
+RUNTIMES = "/opt/orchestrate/runtime"  # on hosts with nothing of ours; shared by the sites of a host
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -37,8 +39,8 @@ class Facts:
     agent_name: str = ""  # file name of the agent file; "" when there is none
     agent_path: str = ""
     agent_sha256: str = ""
-    runtime_path: str = ""
-    runtime_digest: str = ""
+    runtime_path: str = ""  # "" when it is not going to be delivered now
+    runtime_digest: str = ""  # "" when other hosts have orchestrator installed themselves
     code_digest: str = ""  # of the installed code: services restart when it changes
 
 
@@ -137,13 +139,17 @@ def host_variables(
         else vobox_config(site, machine, machines, facts)
     )
     vobox = machine.role == Role.VOBOX
-    runtime = "" if local else facts.runtime_path
+    runtime = "" if local else facts.runtime_digest[:16]
     python = facts.python if local else facts.remote_python
+    ansible: dict[str, str] = {}
     if runtime:
-        python = f"/opt/orchestrate/runtime/{facts.runtime_digest[:16]}/bin/python3"
+        python = f"{RUNTIMES}/{runtime}/bin/python3"
+        # A host needs neither a Python nor an sftp server of its own.
+        ansible = {"ansible_python_interpreter": python, "ansible_ssh_transfer_method": "piped"}
     code = facts.code_digest if local else facts.runtime_digest
     return {
         **machine.connection,
+        **ansible,
         "orchestrate_vo": site.vo,
         "orchestrate_site": site.site,
         "orchestrate_name": machine.name,
@@ -151,10 +157,10 @@ def host_variables(
         "orchestrate_root": machine.root,
         "orchestrate_address": machine.address,
         "orchestrate_python": python,
-        "orchestrate_runtime_archive": runtime,
-        "orchestrate_runtime_digest": facts.runtime_digest[:16] if runtime else "",
+        "orchestrate_runtime_archive": facts.runtime_path if runtime else "",
+        "orchestrate_runtime": f"{RUNTIMES}/{runtime}" if runtime else "",
         "orchestrate_config": config,
-        "orchestrate_inputs": digest_of([config, trust.fingerprint, code])[:16],
+        "orchestrate_inputs": digest_of([config, trust.fingerprint, code, python])[:16],
         "orchestrate_ca": trust.ca,
         "orchestrate_certificate": trust.certificate,
         "orchestrate_key": trust.key,

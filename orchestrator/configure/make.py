@@ -15,6 +15,7 @@ from orchestrator.configure.model import (
     Configurator,
     Machines,
     Outcome,
+    Runtime,
     TargetLike,
     Trust,
 )  # fmt: skip
@@ -37,7 +38,7 @@ class SiteConfigurator:
         machines: Machines,
         trust: Trust,
         agent_file: Callable[[], AgentFile | None],
-        runtime_archive: Callable[[], Path | None],
+        runtime: Runtime | None,
         python: str,
         remote_python: str,
         admins: Sequence[str],
@@ -49,7 +50,7 @@ class SiteConfigurator:
         self._machines = machines
         self._trust = trust
         self._agent_file = agent_file
-        self._runtime_archive = runtime_archive
+        self._runtime = runtime
         self._python = python
         self._remote_python = remote_python
         self._admins = tuple(admins)
@@ -86,7 +87,7 @@ class SiteConfigurator:
         """One Ansible run over all targets; yields each one's outcome as soon as it is known."""
         if not targets:
             return
-        facts = self._facts(targets)
+        facts = self._facts(targets, deliver=True)
         hosts: dict[str, dict[str, Any]] = {}
         for target in targets:
             variables = self._variables(target.machine, facts)
@@ -110,11 +111,12 @@ class SiteConfigurator:
     def _digest(self, variables: dict[str, Any], facts: pure.Facts) -> str:
         return pure.role_digest(variables, content.roles_digest(variables["orchestrate_role"]), facts)
 
-    def _facts(self, targets: Sequence[TargetLike]) -> pure.Facts:
-        """The agent file and the runtime are asked for only where they go: making them takes seconds."""
+    def _facts(self, targets: Sequence[TargetLike], *, deliver: bool = False) -> pure.Facts:
+        """The agent file and the runtime are asked for only where they go: making them takes seconds. The
+        runtime itself is made only when it is going to be delivered."""
         agent = self._agent_file() if any(target.role == Role.VOBOX for target in targets) else None
         remote = any(target.machine.connection.get("ansible_connection") != "local" for target in targets)
-        archive = self._runtime_archive() if remote else None
+        runtime = self._runtime if remote else None
         return pure.Facts(
             python=self._python,
             remote_python=self._remote_python,
@@ -123,15 +125,10 @@ class SiteConfigurator:
             agent_name=agent.path.name if agent else "",
             agent_path=str(agent.path.resolve()) if agent else "",
             agent_sha256=agent.sha256 if agent else "",
-            runtime_path=str(archive) if archive else "",
-            runtime_digest=_digest_of_file(archive) if archive else "",
+            runtime_path=str(runtime.path()) if runtime and deliver else "",
+            runtime_digest=runtime.digest if runtime else "",
             code_digest=content.code_digest(),
         )
-
-
-def _digest_of_file(path: Path) -> str:
-    status = path.stat()
-    return content.file_digest(path, status.st_size, status.st_mtime_ns)
 
 
 def resolve(reference: Reference | None, folder: Path) -> str | None:
@@ -157,15 +154,15 @@ def make_configurator(
     trust: Trust,
     agent_file: Callable[[], AgentFile | None],
     *,
-    runtime_archive: Callable[[], Path | None] = lambda: None,
+    runtime: Runtime | None = None,
     python: str = sys.executable,
     remote_python: str = "/usr/bin/python3",
     admins: Sequence[str] = (),
     progress: ansible.Progress | None = None,
     wait: int = WAIT,
 ) -> Configurator:
-    """The configurator of ``site``. ``runtime_archive`` is the tar.gz of a relocatable interpreter with
-    orchestrator in it, for ssh hosts; ``python`` runs the programs here; without an archive their ``remote_python`` must have orchestrator installed.
+    """The configurator of ``site``. ``python`` runs the programs here, on other hosts the ``runtime`` that is
+    delivered to them; without one their ``remote_python`` must have orchestrator installed.
     ``progress`` is told (machine, task) as tasks begin, from the caller's thread; a program that does not
     stay up within ``wait`` seconds fails its machine."""
     return SiteConfigurator(
@@ -174,7 +171,7 @@ def make_configurator(
         machines,
         trust,
         agent_file,
-        runtime_archive,
+        runtime,
         python,
         remote_python,
         admins,

@@ -86,6 +86,19 @@ class AgentFile(Protocol):
     def sha256(self) -> str: ...
 
 
+class Runtime(Protocol):
+    """What a host needs to run our services that has nothing of ours: a tar.gz with bin/python3 in it."""
+
+    @property
+    def digest(self) -> str:
+        """Of everything that goes into it; known without building it."""
+        ...
+
+    def path(self) -> Path:
+        """The archive on this side, built when it is not there yet."""
+        ...
+
+
 class Configurator(Protocol):
     """HOW machines are set up."""
 

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,7 +21,7 @@ from orchestrator.errors import PermanentError
 from orchestrator.providers import _addresses, _record, _supervisord
 from orchestrator.providers.base import Machine, MachineSpec, MachineState
 from orchestrator.runtime import postgres
-from orchestrator.runtime.files import write_atomic
+from orchestrator.runtime.files import remove_tree, write_atomic
 from orchestrator.site.schema import LocalProvider as Settings
 from orchestrator.site.schema import Site
 
@@ -115,7 +114,8 @@ class LocalProvider:
                 )
             for folder in _FOLDERS:
                 (root / folder).mkdir(parents=True, exist_ok=True)
-            (root / "run").chmod(0o700)
+            for private in ("run", "log"):  # jobs run on this host, as accounts of their own
+                (root / private).chmod(0o700)
             if found is not None:
                 return found
             address = _addresses.choose(self._state, {record.address for record in known.values()})
@@ -190,7 +190,7 @@ def _open(path: Path) -> TextIO:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return path.open("w")
+            return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "w")
         except FileNotFoundError:  # the last machine just went, and the folder with it
             continue
 
@@ -223,17 +223,8 @@ def _remove(path: Path) -> None:
         return
     try:
         shutil.rmtree(path)
-    except PermissionError:
-        _open_up(path)
-        shutil.rmtree(path)
-
-
-def _open_up(folder: Path) -> None:
-    folder.chmod(stat.S_IRWXU)
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                _open_up(Path(entry.path))
+    except (PermissionError, RecursionError):
+        remove_tree(path)
 
 
 def _tail(path: Path, size: int = 4000) -> str:

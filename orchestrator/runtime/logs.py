@@ -5,7 +5,9 @@ A supervised service must survive its supervisor, so it does not log to the supe
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -18,7 +20,11 @@ def configure(file: Path | None = None, level: int = logging.INFO) -> None:
     out: TextIO = sys.stderr
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        out = file.open("a", buffering=1)
+        # Users' names and files stand in it: for the service's account alone.
+        private = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(PermissionError):
+            os.fchmod(private, 0o600)
+        out = os.fdopen(private, "a", buffering=1)
         sys.stdout = sys.stderr = out
     logging.basicConfig(
         stream=out, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True

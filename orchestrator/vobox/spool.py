@@ -22,7 +22,8 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
         self._numbers = sorted(int(file.stem) for file in folder.glob("*.json") if file.stem.isdigit())
         self._next = self._numbers[-1] + 1 if self._numbers else 1
 

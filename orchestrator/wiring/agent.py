@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import os
 import secrets
 import ssl
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,10 +23,12 @@ from orchestrator.errors import GridError, TemporaryError, UserError
 from orchestrator.runtime import logs
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.daemon import stop_on_signals
-from orchestrator.runtime.files import read_json
+from orchestrator.runtime.files import read_json, write_json
 from orchestrator.runtime.http import Api, tls_context
 from orchestrator.software.install import PackageCache
 from orchestrator.software.torrent.session import Session as TorrentSession
+
+_SET_DUMPABLE = 4  # <linux/prctl.h>
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = read(chosen.config)
         logs.configure(Path(config.log) if config.log else None)
-        return asyncio.run(run(config))
+        _close_ourselves()
+        return asyncio.run(run(config, lambda: forget_token(chosen.config, config)))
     except GridError as error:
         print(f"orchestrate-agent: {error.message}", file=sys.stderr)
         return error.exit_code
@@ -53,29 +57,50 @@ def read(file: Path) -> AgentConfig:
     return replace(config, cache=config.cache or str(Path(config.workdir) / "packages"))
 
 
-async def run(config: AgentConfig) -> int:
-    """Work until the slot ends or SIGTERM."""
+def forget_token(file: Path, config: AgentConfig) -> None:
+    """The enrolment token, which is spent, stands nowhere any more."""
+    try:
+        if config.token:
+            write_json(file, {**read_json(file), "token": ""}, 0o600)
+        if config.token_file:
+            Path(config.token_file).unlink(missing_ok=True)
+    except OSError as error:
+        logs.get("agent").warning("the spent enrolment token cannot be removed", reason=str(error))
+
+
+def _close_ourselves() -> None:
+    """What this process holds in memory and environment is not for jobs, not even those of the same account."""
+    if os.geteuid() == 0:
+        os.umask(0o022)  # packages are read by other accounts; secrets have modes of their own
+    if "ORCHESTRATE_MACHINE" not in os.environ:  # a local machine's processes are found by their environment
+        ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+async def run(config: AgentConfig, enrolled: Callable[[], None]) -> int:
+    """Work until the slot ends or SIGTERM. ``enrolled`` is called once there is a session."""
     with own(Path(config.workdir)) as workdir:
         mine = replace(config, workdir=str(workdir))
         torrents = TorrentSession(f"{config.listen}:0") if "torrent" in config.methods else None
         try:
-            await _work(mine, torrents)
+            await _work(mine, torrents, enrolled)
         finally:
             if torrents is not None:
                 torrents.close()
     return 0
 
 
-async def _work(config: AgentConfig, torrents: TorrentSession | None) -> None:
+async def _work(config: AgentConfig, torrents: TorrentSession | None, enrolled: Callable[[], None]) -> None:
     node, clock = measure(config), SystemClock()
     logs.get("agent").info("starts", node=asdict(node), ce=config.ce, site=config.site, pid=os.getpid())
     async with Api(config.clustermonitor, _tls(config), patience=20.0) as api:
         session = Session(api, config, node.host, clock)
+        Path(config.cache).mkdir(parents=True, exist_ok=True)
         packages = PackageCache(Path(config.cache), session=torrents, methods=config.methods)
         agent = Agent(config, node, session, packages, clock, secrets.token_hex(8))
         stop_on_signals(agent.drain)
         try:
             await _enrol(session, agent.drain)
+            enrolled()
             await agent.run()
         finally:
             packages.close()

@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if chosen.program == "postgres":
             command = postgres.command(root)
-            log = os.open(root / "log/postgres.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            log = os.open(root / "log/postgres.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             os.dup2(log, 1)
             os.dup2(log, 2)
             os.execv(command[0], command)  # noqa: S606

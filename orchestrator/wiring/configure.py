@@ -17,6 +17,7 @@ from orchestrator.runtime.clock import Clock, SystemClock
 from orchestrator.runtime.files import read_json, write_json
 from orchestrator.runtime.security import TokenSigner
 from orchestrator.site.schema import Site
+from orchestrator.wiring.runtime_archive import runtime_archive
 
 _ENROLMENT = 3600.0  # seconds that a new worker has to boot and start its agents
 
@@ -78,12 +79,14 @@ def make_configurator(
 ) -> Configurator:
     """Pets by Ansible, workers by their context. Nothing is made before it is needed."""
 
+    cache = Path(os.environ.get("ORCHESTRATE_CACHE") or state_dir / "cache")
+
     def agent_file() -> AgentFile:
         from orchestrator.agent.bundle import agent_file as built
 
-        return built(Path(os.environ.get("ORCHESTRATE_CACHE") or state_dir / "cache"))
+        return built(cache)
 
     return configure.make_configurator(
         site, state_dir, machines, trust_of(site, state_dir), agent_file,
-        admins=admins_of(state_dir, not reading), progress=progress,
+        runtime=runtime_archive(cache), admins=admins_of(state_dir, not reading), progress=progress,
     )  # fmt: skip

@@ -5,9 +5,8 @@ Each provider's module is imported when the site names its kind; SDKs are import
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,21 +15,16 @@ from orchestrator.deploy.events import Event, Sink
 from orchestrator.deploy.fleet import Fleet
 from orchestrator.deploy.holder import myself, surely_dead
 from orchestrator.deploy.ledger import Ledger
-from orchestrator.providers.base import Provider
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.site.load import load, resolve
 from orchestrator.site.schema import Site
 from orchestrator.wiring.configure import make_configurator
+from orchestrator.wiring.sites import providers, state_directory
 from orchestrator.wiring.workload import make_workload
 
 
 def _silent(_: Event) -> None:
     return None
-
-
-def state_directory(site_file: Path, site: Site) -> Path:
-    """``.orchestrate/<site>`` beside the site spec: ledger, keys, evidence, local machines."""
-    return site_file.resolve().parent / ".orchestrate" / site.site
 
 
 @contextmanager
@@ -40,8 +34,10 @@ def context(site_file: Path, *, sink: Sink = _silent, reading: bool = False) -> 
     state_dir = state_directory(site_file, site)
     if not reading:
         state_dir.parent.mkdir(exist_ok=True)
-        state_dir.mkdir(mode=0o700, exist_ok=True)
-        state_dir.chmod(0o700)
+        state_dir.mkdir(mode=0o711, exist_ok=True)
+        state_dir.chmod(
+            0o711
+        )  # jobs of other accounts pass to their machine; secrets below are closed themselves
     fleet, tasks, ledger = Fleet(), Tasks(), _ledger(site, site_file, state_dir, reading)
     try:
         yield Context(
@@ -60,15 +56,6 @@ def context(site_file: Path, *, sink: Sink = _silent, reading: bool = False) -> 
         )
     finally:
         ledger.close()
-
-
-def providers(site: Site, state_dir: Path) -> Mapping[str, Provider]:
-    """The providers that the site names, by the site's names for them."""
-    made: dict[str, Provider] = {}
-    for name, settings in site.providers.items():
-        module = importlib.import_module(f"orchestrator.providers.{settings.kind}")
-        made[name] = module.make(name, settings, site, state_dir)
-    return made
 
 
 def _ledger(site: Site, site_file: Path, state_dir: Path, reading: bool) -> Ledger:

@@ -25,7 +25,7 @@ from orchestrator.runtime.security import Pair
 from orchestrator.site.load import load
 from orchestrator.site.schema import Role, Site
 from orchestrator.wiring.configure import admins_of
-from orchestrator.wiring.deploy import providers, state_directory
+from orchestrator.wiring.sites import providers, state_directory
 
 KEPT = 300.0  # seconds; shorter than the life of any token
 PORTS = {"central": 8443, "broker": 8444, "clustermonitor": 8445, "packman": 8446, "se": 8447, "web": 8080}

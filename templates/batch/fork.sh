@@ -4,17 +4,16 @@
 # DIRECTORY/pid:  "PID START" (START: field 22 of /proc/PID/stat, so a re-used PID is not taken for us)
 # DIRECTORY/exit: the command's exit status, written when it has ended
 slot=$1; shift
-child= stopped=
-trap 'stopped=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT HUP
 read -r stat <"/proc/$$/stat"
 # After the command's name in brackets: field 3 is $1 here, so field 22 is $20.
 start=$(set -- ${stat##*\) }; shift 19; echo "$1")
 echo "$$ $start" >"$slot/pid.new" && mv "$slot/pid.new" "$slot/pid" || exit 73
 # Only now: who cancels marks first and then looks for our pid, so one of us sees the other.
-[ -e "$slot/cancelled" ] && stopped=1
-[ -z "$stopped" ] || { echo 143 >"$slot/exit"; exit 143; }
+[ -e "$slot/cancelled" ] && { echo 143 >"$slot/exit"; exit 143; }
 "$@" &
 child=$!
+# Not before: a child that inherits the trap for a moment would swallow a signal to the whole group.
+trap 'kill -TERM "$child" 2>/dev/null' TERM INT HUP
 while :; do
   wait "$child"
   status=$?

@@ -41,14 +41,15 @@ class ForkBatch:
         self._clock = clock
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._script = str(shipped("templates") / "batch/fork.sh")
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+        folder.chmod(0o711)  # a job that has an account of its own comes to its work directory through here
 
     def submit(self, spec: SlotSpec) -> str:
         if not spec.name or "/" in spec.name or spec.name.startswith("."):
             raise UserError(f"{spec.name!r} is no name for a slot")
         folder = self._folder / spec.name
         if not (folder / "spec.json").exists():
-            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o711, exist_ok=True)
             for name, content in spec.files.items():
                 write_atomic(folder / name, content.replace("@SLOT@", str(folder)), 0o600)
             command = [part.replace("@SLOT@", str(folder)) for part in spec.command]
@@ -120,7 +121,8 @@ class ForkBatch:
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8"}
         environment |= {key: os.environ[key] for key in _INHERITED if key in os.environ}
         (folder / "spawned").touch(mode=0o600)
-        with (folder / "output").open("ab") as output:
+        kept = os.open(folder / "output", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(kept, "ab") as output:
             self._children[folder.name] = subprocess.Popen(
                 ["/bin/sh", self._script, str(folder), *command],
                 cwd=folder,

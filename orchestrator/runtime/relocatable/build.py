@@ -5,6 +5,9 @@
     TREE/lib/ld-linux-…, *.so.*   the C library's loader, and every shared library
     TREE/lib/python3.11/          standard library, lib-dynload, site-packages, sitecustomize
 
+A program that a wheel brings (an ELF executable) becomes NAME.elf beside a /bin/sh script NAME that starts
+it by the tree's loader, so it too needs no C library of its host, whatever that one's version.
+
 Nothing of the host is used at run time but its kernel and a /bin/sh. Sources are replaced by code
 files (no compilation at start, also on read-only media): tracebacks name file and line, without the text.
 """
@@ -20,6 +23,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from orchestrator.errors import PermanentError, UserError
@@ -43,13 +47,15 @@ def build(
     extra_sources: Mapping[str, Path] | None = None,
     extra_files: Mapping[str, Path] | None = None,
     stdlib_exclude: Collection[str] = stdlib.EXCLUDE,
+    exclude: Collection[str] = (),
     launchers: Mapping[str, Launcher] | None = None,
 ) -> Tree:
     """Make the folder ``tree``: it is there in whole after the call, or (on any error) not at all.
 
     ``packages`` are import or distribution names of the running environment, copied without what they
     require (see ``requirements``). ``extra_sources`` gives files to put into site-packages, by their
-    path there; ``extra_files`` others, by their path in ``tree``. The first of ``launchers`` (bin/NAME
+    path there; ``extra_files`` others, by their path in ``tree``. ``exclude`` are patterns (fnmatch) of
+    paths in site-packages that are left out of the packages. The first of ``launchers`` (bin/NAME
     each) becomes ``sys.executable``.
     The same inputs give the same bytes. UserError: a package is not installed, or ``tree`` exists.
     """
@@ -58,7 +64,7 @@ def build(
     tree.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{tree.name}.", dir=tree.parent) as scratch:
         work = Path(scratch, "tree")
-        builder = _Builder(work)
+        builder = _Builder(work, tuple(exclude))
         for relative, path in sorted((extra_files or {}).items()):
             builder.copy(relative, path)
         builder.build(packages, extra_sources or {}, stdlib_exclude, launchers or {"python3": Launcher()})
@@ -84,11 +90,13 @@ def _python() -> Path:
 
 
 class _Builder:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, exclude: tuple[str, ...]) -> None:
         self.root = root
+        self.exclude = exclude
         self.stdlib = f"{sys.platlibdir}/python{sys.version_info.major}.{sys.version_info.minor}"
         self.sources: list[tuple[str, str, str]] = []
         self.binaries: list[Path] = []
+        self.loader = elf.interpreter(_python())
 
     def build(
         self,
@@ -97,8 +105,7 @@ class _Builder:
         exclude: Collection[str],
         launchers: Mapping[str, Launcher],
     ) -> None:
-        python = _python()
-        loader = elf.interpreter(python)
+        python, loader = _python(), self.loader
         here = Path(os.__file__).parent
         site = f"{self.stdlib}/site-packages"
         for path in stdlib.files(here, exclude):
@@ -109,7 +116,8 @@ class _Builder:
             self.copy(f"{self.stdlib}/LICENSE.txt", licence)
         for name in names:
             for relative, path in packages.files(name):
-                self.add(f"{site}/{relative}", path)
+                if not any(fnmatchcase(relative, pattern) for pattern in self.exclude):
+                    self.add(f"{site}/{relative}", path, wrap=True)
         for relative, path in sorted(extra.items()):
             self.add(f"{site}/{relative}", path)
         start = self.place(f"{self.stdlib}/sitecustomize.py")
@@ -127,13 +135,19 @@ class _Builder:
         self.compile()
         start.unlink()
 
-    def add(self, relative: str, source: Path) -> None:
-        """Copy one file: Python sources are compiled, ELF files cut down, all else taken as it is."""
+    def add(self, relative: str, source: Path, *, wrap: bool = False) -> None:
+        """Copy one file: Python sources are compiled, ELF files cut down (with ``wrap`` programs get their
+        launcher), all else taken as it is."""
         target = self.place(relative)
         if source.suffix == ".py":
             self.sources.append((str(source), f"{target}c", relative))
         elif elf.is_elf(source):
             self.binaries.append(source)
+            if wrap and ".so" not in source.name and elf.is_program(source):
+                wrapper = self.place(relative)
+                wrapper.write_text(launcher.wrapper(relative, self.loader.name))
+                wrapper.chmod(0o755)
+                relative += ".elf"
             self.copy_binary(relative, source)
         else:
             self.copy(relative, source)

@@ -44,6 +44,11 @@ def interpreter(path: Path) -> Path:
     raise PermanentError(f"{path} is not a dynamically linked program; use a Python that is", path=str(path))
 
 
+def is_program(path: Path) -> bool:
+    """Whether the ELF object at ``path`` asks for a dynamic loader: it is to be run, not to be loaded."""
+    return any(segment.kind == _PT_INTERP for segment in _segments(path.read_bytes(), path))
+
+
 def slim(data: bytes, origin: Path) -> bytes:
     """``data`` without symbols, debug information and search paths that only its build host has.
 

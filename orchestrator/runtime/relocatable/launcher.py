@@ -19,6 +19,16 @@ class Launcher:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
+_FIND_SELF = """#!/bin/sh
+_self=$0
+case $_self in */*) ;; *) if [ -f "./$_self" ]; then _self=./$_self; else _self=$(command -v -- "$_self"); fi ;; esac
+while [ -L "$_self" ]; do
+  _link=$(readlink "$_self") || break
+  case $_link in /*) _self=$_link ;; *) _self=${_self%/*}/$_link ;; esac
+done
+"""
+
+
 def script(launcher: Launcher, loader: str) -> str:
     """A POSIX shell program that finds its own tree and starts the Python in it by the tree's ``loader``.
 
@@ -31,15 +41,20 @@ def script(launcher: Launcher, loader: str) -> str:
         f'export {name}="$_tree"/{shlex.quote(value)}\n' for name, value in sorted(launcher.variables.items())
     )
     flags = " ".join(shlex.quote(flag) for flag in launcher.flags)
-    return f"""#!/bin/sh
-_self=$0
-case $_self in */*) ;; *) if [ -f "./$_self" ]; then _self=./$_self; else _self=$(command -v -- "$_self"); fi ;; esac
-while [ -L "$_self" ]; do
-  _link=$(readlink "$_self") || break
-  case $_link in /*) _self=$_link ;; *) _self=${{_self%/*}}/$_link ;; esac
-done
-_tree=$(CDPATH= cd -P -- "${{_self%/*}}/.." && pwd -P) || exit 127
+    return f"""{_FIND_SELF}_tree=$(CDPATH= cd -P -- "${{_self%/*}}/.." && pwd -P) || exit 127
 {exports}exec "$_tree/lib/{loader}" --inhibit-cache --library-path "$_tree/lib" "$_tree/libexec/python" {flags} "$@"
+"""
+
+
+def wrapper(relative: str, loader: str) -> str:
+    """A POSIX shell program, at ``relative`` in the tree, that starts the ELF program beside it (its own name
+    with .elf) by the tree's ``loader``. The program sees the wrapper's path as its own (its argv[0]): what
+    it looks for beside itself, and starts from there, it finds (--argv0 wants glibc 2.33 in the tree).
+    """
+    up = "/".join([".."] * relative.count("/"))
+    return f"""{_FIND_SELF}_here=$(CDPATH= cd -P -- "${{_self%/*}}" && pwd -P) || exit 127
+_self=$_here/${{_self##*/}}
+exec "$_here/{up}/lib/{loader}" --inhibit-cache --library-path "$_here/{up}/lib" --argv0 "$_self" "$_self.elf" "$@"
 """
 
 

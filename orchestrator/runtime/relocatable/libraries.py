@@ -26,8 +26,15 @@ class Needs:
 
 
 def needs(loader: Path, binary: Path) -> Needs:
-    """Everything that ``binary`` loads, transitively, by the rules of ``loader`` (which is not run on it)."""
-    done = subprocess.run([loader, "--list", binary], capture_output=True, text=True, check=False, timeout=60)
+    """Everything that ``binary`` loads, transitively, by the rules of ``loader`` (which is not run on it).
+
+    The libraries that a wheel brings in its folder NAME.libs need not say where they find each other: the
+    modules that load them do. So that folder is searched too.
+    """
+    beside = ["--library-path", binary.parent] if binary.parent.name.endswith(".libs") else []
+    done = subprocess.run(
+        [loader, *beside, "--list", binary], capture_output=True, text=True, check=False, timeout=60
+    )
     if done.returncode not in (0, 1):
         raise PermanentError(f"{loader} cannot list {binary}: {done.stderr.strip()}", path=str(binary))
     found: dict[str, Path] = {}

@@ -56,7 +56,7 @@ class Trust:
         return self.authority.ca
 
     def host_files(self, machine_name: str, address: str, role: str) -> HostFiles:
-        return self.authority.host(machine_name, address, role, time.time())
+        return self.authority.host(machine_name, address, role, "try", time.time())
 
     def enrolment(self, machine: str) -> str:
         return f"token-of-{machine}"

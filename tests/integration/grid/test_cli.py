@@ -71,7 +71,8 @@ async def test_from_submit_to_show(grid: Grid, run: Run, hello: Path) -> None:
     assert done.stdout.splitlines()[0] == "job 1"
     assert done.stdout.splitlines()[-1].endswith("DONE")
     listed = (await run("ps")).stdout
-    assert listed.split()[8:12] == ["1", "echo", "ada", "DONE"]
+    assert listed.split()[7:10] == ["1", "DONE", "ada"]
+    assert listed.split()[-1] == "echo"
     shown = (await run("show", 1)).stdout
     assert "/grid/user/a/ada/jobs/1/stdout" in shown
     assert json.loads((await run("show", 1, "--json")).stdout)["jdl"]["Arguments"] == "hello world"

@@ -124,7 +124,7 @@ class Central:
     async def _token(self, request: Any) -> Any:
         asked = await web.body(request)
         who, _ = security.check_assertion(asked["assertion"], self.ca, VO, time.time())
-        return self._sign(claims.host_claims(who.name, who.role))
+        return self._sign(claims.host_claims(who.name, who.role, who.site))
 
     async def _redeem(self, request: Any) -> Any:
         jti = str(web.caller(request).require("enrol").claims["jti"])

@@ -25,6 +25,7 @@ def test_choose(tmp_path: Path) -> None:
     choice = choose(work, specs)
     assert [file.path.name for file in choice.files] == ["stdout", "a.root", "b.root"]
     assert (choice.missing, choice.clashes) == (("none*",), ())
+    assert choice.unsafe == ("link.root: a link to outside the work directory",)
     assert choose(work, [OutputSpec("**/*.root")]).clashes == ("a.root",)
     assert choose(work, [OutputSpec("../secret.root"), OutputSpec("sub")]).files == ()
 
@@ -32,7 +33,8 @@ def test_choose(tmp_path: Path) -> None:
 def test_too_few() -> None:
     from orchestrator.agent.stage import Chosen
 
-    files = [Chosen(Path("/w/a"), output_spec("a@disk=2")), Chosen(Path("/w/b"), output_spec("b"))]
+    root = Path("/w")
+    files = [Chosen(root / "a", output_spec("a@disk=2"), root), Chosen(root / "b", output_spec("b"), root)]
     outputs = [Output(f"/o/{name}", "g", 0, "", "", "se", "p") for name in ("a", "b")]
     assert too_few(files, outputs) == ["a"]
 

