@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/installed
-SITE ?= templates/sites/one-box.yaml
+SITE ?= production/site.yaml
 AREA ?=
 
 .PHONY: up down test test-unit test-contract test-integration test-e2e test-lab lint bench clean venv

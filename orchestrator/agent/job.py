@@ -16,6 +16,7 @@ from orchestrator.agent.limits import Limits
 from orchestrator.agent.model import (
     AGENT_FAILED,
     FEWER_REPLICAS,
+    GUARD_LOST,
     OUTPUT_MISSING,
     OUTPUT_NOT_STORED,
     OUTPUT_UNSAFE,
@@ -36,6 +37,7 @@ STREAMS = (OutputSpec("stdout"), OutputSpec("stderr"))
 # What a failure of the agent itself makes of the job, by the state it was in.
 _FAILURE = {jobs.RUNNING: jobs.ERROR_E, jobs.SAVING: jobs.ERROR_SV}
 _OUTPUT_PATIENCE = 900.0  # seconds
+_GUARDED_ATTEMPTS = 5  # a payload that kills its guard each time fails in the end
 
 
 class Job:
@@ -112,6 +114,9 @@ class Job:
             outcome = await self._execute(program)
             if outcome.code == PREEMPTED:
                 self._report(jobs.WAITING, PREEMPTED, outcome.text)
+                return
+            if outcome.code == GUARD_LOST and self.assignment.attempt < _GUARDED_ATTEMPTS:
+                self._report(jobs.WAITING, GUARD_LOST, outcome.text)  # most likely not the job's fault
                 return
             self._saving = True
             if outcome.code:

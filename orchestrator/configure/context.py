@@ -8,6 +8,7 @@ The result is one /bin/sh script, which cloud-init takes as user data, and the p
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from orchestrator.runtime.files import shipped
 
 @dataclass(frozen=True)
 class AgentSource:
-    """Where a machine gets the agent file: ``file:///…`` or ``http://…``, and its hex SHA-256."""
+    """Where a machine gets the agent file: ``file://`` and its path as it is, or ``http://…``; its hex SHA-256."""
 
     url: str
     sha256: str
@@ -34,6 +35,6 @@ def worker(name: str, site: str, config: dict[str, Any], ca: str, agent: AgentSo
         site=site,
         config=json.dumps(config, indent=1, sort_keys=True),
         ca=ca.strip(),
-        agent_url=agent.url,
+        agent_url=shlex.quote(agent.url),
         agent_sha256=agent.sha256,
     )

@@ -78,7 +78,7 @@ class SiteConfigurator:
             )
         local = site.providers[site.groups[group].provider].kind == "local"
         web = f"{pure.url_of(vobox, 'web')}/agent/{agent.path.name}"
-        source = context.AgentSource(agent.path.resolve().as_uri() if local else web, agent.sha256)
+        source = context.AgentSource(f"file://{agent.path.resolve()}" if local else web, agent.sha256)
         config = pure.agent_config(site, name, group, vobox, "", local=local)
         config["token"] = self._trust.enrolment(name)  # last: it is spent from now on
         return context.worker(name, site.site, config, self._trust.ca.read_text(), source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Mapping
@@ -23,9 +24,10 @@ class Unreachable(TemporaryError):
 
 def control_directory(state_dir: Path) -> Path:
     """Where connections are shared: in the state directory, or in /tmp when that path is too long
-    (a UNIX socket has 107 bytes, of which OpenSSH uses up to 60 for the name)."""
+    (a UNIX socket has 107 bytes, of which OpenSSH uses up to 60 for the name) or has letters that mean
+    something to OpenSSH."""
     usual = state_dir / "ssh/c"
-    if len(os.fsencode(usual)) > 45:
+    if len(os.fsencode(usual)) > 45 or re.search(r"[^\w/.-]", str(usual), re.ASCII):
         digest = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
         usual = Path("/tmp") / f"orchestrate-{digest}-ssh"  # noqa: S108
     usual.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -47,7 +49,7 @@ class Connection:
         settings = {
             "BatchMode": "yes",
             "StrictHostKeyChecking": "accept-new",
-            "UserKnownHostsFile": str(known),
+            "UserKnownHostsFile": _quoted(str(known)),
             "GlobalKnownHostsFile": "/dev/null",
             "ConnectTimeout": str(CONNECT_SECONDS),
             "ServerAliveInterval": "5",
@@ -59,7 +61,8 @@ class Connection:
         }
         pairs = [argument for key, value in settings.items() for argument in ("-o", f"{key}={value}")]
         if self.host.key is not None:
-            pairs += ["-o", "IdentitiesOnly=yes", "-i", os.path.expanduser(self.host.key)]
+            key = os.path.expanduser(self.host.key).replace("%", "%%")
+            pairs += ["-o", "IdentitiesOnly=yes", "-i", key]
         return pairs
 
     def command(self, *remote: str) -> list[str]:
@@ -100,3 +103,9 @@ class Connection:
             retry_in=10.0,
             host=host.name,
         )
+
+
+def _quoted(path: str) -> str:
+    """``path`` as ssh_config(5) wants it: several may be given, with spaces between, and % begins a token."""
+    plain = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{plain}"'

@@ -67,10 +67,12 @@ def _render(template: str, **values: object) -> str:
 def write_configuration(root: Path, *, context: bool) -> None:
     """etc/supervisord.conf and, for a machine with user data, the program that runs it once."""
     user = pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() == 0 else ""
-    text = _render("supervisord.conf.j2", root=str(root), socket=str(socket_path(root)), user=user)
+    socket = socket_path(root)
+    named = f"%(ENV_ORCHESTRATE_ROOT)s/run/{socket.name}" if socket.parent == root / "run" else str(socket)
+    text = _render("supervisord.conf.j2", socket=named, user=user)
     write_atomic(root / "etc/supervisord.conf", text)
     if context:
-        write_atomic(root / "etc/supervisor.d/context.conf", _render("context.conf.j2", root=str(root)))
+        write_atomic(root / "etc/supervisor.d/context.conf", _render("context.conf.j2"))
 
 
 def start(root: Path, address: str, *, seconds: float = 20.0) -> None:

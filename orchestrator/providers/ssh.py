@@ -178,7 +178,8 @@ class SshProvider:
     def _probe(self, host: SshHost) -> Probe | None:
         self._silent.pop(host.name, None)
         try:
-            return parse(self._connection(host).run("probe", {"ROOT": self._root}), self._root)
+            variables = {"ROOT": self._root, "SITE": self._site.site}
+            return parse(self._connection(host).run("probe", variables), self._root)
         except Unreachable as error:
             self._silent[host.name] = error.message
             return None

@@ -14,6 +14,7 @@ import pwd
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import quote
 
 from orchestrator.errors import PermanentError
 
@@ -31,7 +32,7 @@ _SETTINGS = {
 
 def url(root: Path) -> str:
     """The libpq URL of the embedded server of the machine at ``root`` (a UNIX socket)."""
-    return f"postgresql://grid@/grid?host={socket_directory(root)}"
+    return f"postgresql://grid@/grid?host={quote(str(socket_directory(root)))}"
 
 
 def socket_directory(root: Path) -> Path:

@@ -17,7 +17,6 @@ from orchestrator.runtime.clock import Clock, SystemClock
 from orchestrator.runtime.files import read_json, write_json
 from orchestrator.runtime.security import TokenSigner
 from orchestrator.site.schema import Site
-from orchestrator.wiring.runtime_archive import runtime_archive
 
 _ENROLMENT = 3600.0  # seconds that a new worker has to boot and start its agents
 
@@ -86,7 +85,12 @@ def make_configurator(
 
         return built(cache)
 
+    runtime = None
+    if any(settings.kind != "local" for settings in site.providers.values()):
+        from orchestrator.wiring.runtime_archive import RuntimeArchive
+
+        runtime = RuntimeArchive(cache)
     return configure.make_configurator(
         site, state_dir, machines, trust_of(site, state_dir), agent_file,
-        runtime=runtime_archive(cache), admins=admins_of(state_dir, not reading), progress=progress,
+        runtime=runtime, admins=admins_of(state_dir, not reading), progress=progress,
     )  # fmt: skip

@@ -146,8 +146,3 @@ def _pack(tree: Path, out: Path) -> None:
                     archive.addfile(entry)
         raw.flush()
         os.fsync(raw.fileno())
-
-
-def runtime_archive(cache_dir: Path) -> RuntimeArchive:
-    """The runtime, kept in ``cache_dir``."""
-    return RuntimeArchive(cache_dir)

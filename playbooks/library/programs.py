@@ -65,7 +65,7 @@ class Supervisor:
         self.root = root
         with open(os.path.join(root, "etc/supervisord.conf")) as settings:
             lines = [line.split("=", 1)[1].strip() for line in settings if line.startswith("file =")]
-        self.socket = lines[0].replace("%%", "%")
+        self.socket = lines[0].replace("%(ENV_ORCHESTRATE_ROOT)s", root)
         self.ensure()
         self.rpc = xmlrpc.client.ServerProxy("http://localhost", transport=Transport(self.socket)).supervisor
 

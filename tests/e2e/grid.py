@@ -196,14 +196,21 @@ class Grid:
 
 
 @contextlib.contextmanager
-def standing(grid: Grid) -> Iterator[Grid]:
-    """The site is up inside, and nothing is left of it after, whatever happened."""
+def leaving_nothing(grid: Grid) -> Iterator[Grid]:
+    """Whatever happens inside, nothing is left of the site after."""
     try:
-        print(grid.run("up"))
         yield grid
     finally:
         if (grid.directory / ".orchestrate").exists():
             grid.down()
+
+
+@contextlib.contextmanager
+def standing(grid: Grid) -> Iterator[Grid]:
+    """The site is up inside, and nothing is left of it after."""
+    with leaving_nothing(grid):
+        print(grid.run("up"))
+        yield grid
 
 
 def echo_turnarounds(grid: Grid, count: int) -> list[float]:

@@ -1,8 +1,9 @@
 """Real ssh hosts on this machine, without a container runtime: one set of namespaces each.
 
 A host has its own network, mount, pid, uts and ipc namespaces, this machine's root file system as the
-read-only lower layer of an overlay, empty /opt, /run and /etc/ssh, and a real sshd as process 1.
-All hosts share a bridge in a subnet that nobody here uses. Root is needed.
+read-only lower layer of an overlay, empty /opt, /run and /etc/ssh, and a real sshd as process 1; or
+(``systemd``) a control group of its own and a real systemd as process 1, which starts the sshd. A ``bare``
+host has no Python and nothing of this project. All hosts share a bridge in a subnet that nobody here uses. Root is needed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,18 +31,44 @@ cd "$BASE/root"
 mount -t proc proc proc
 mount --rbind /dev dev
 mount -t sysfs -o ro sysfs sys
-for folder in run opt etc/ssh; do mount -t tmpfs -o mode=755 tmpfs "$folder"; done
+for folder in run opt etc/ssh $EMPTY; do mount -t tmpfs -o mode=755 tmpfs "$folder"; done
 mkdir -p run/sshd
 rm -rf root/.bashrc root/.profile root/.bash_profile root/.ssh root/.ansible  # the admin's own settings
 cp "$KEYS/authorized_keys" "$KEYS/host_key" "$KEYS/host_key.pub" etc/ssh/
 chmod 600 etc/ssh/host_key etc/ssh/authorized_keys
+[ -z "$BARE" ] || rm -f usr/bin/python* usr/local/bin/python* usr/bin/perl bin/python*
+cat >etc/ssh/sshd_config <<END
+HostKey /etc/ssh/host_key
+AuthorizedKeysFile /etc/ssh/authorized_keys
+PermitRootLogin yes
+PasswordAuthentication no
+UsePAM no
+PidFile none
+MaxStartups 100
+END
+[ -n "$BARE" ] || echo Subsystem sftp internal-sftp >>etc/ssh/sshd_config
+SSHD="/usr/sbin/sshd -D -e"
 hostname "$NAME"
 mkdir -p mnt
+if [ -n "$SYSTEMD" ]; then
+  mount -t cgroup2 cgroup2 sys/fs/cgroup
+  mount -t tmpfs -o mode=755 tmpfs etc/systemd/system
+  : >etc/machine-id
+  mkdir etc/systemd/system/multi-user.target.wants
+  for unit in getty.target console-getty.service systemd-logind.service systemd-networkd.service e2scrub_reap.service; do
+    ln -s /dev/null "etc/systemd/system/$unit"
+  done
+  printf '[Service]\nExecStart=%s\nKillMode=process\n' "$SSHD" >etc/systemd/system/lab-sshd.service
+  ln -s ../lab-sshd.service etc/systemd/system/multi-user.target.wants/
+fi
 pivot_root . mnt
 umount -l /mnt
-exec /usr/sbin/sshd -D -e -f /dev/null -h /etc/ssh/host_key -o UsePAM=no -o AuthorizedKeysFile=/etc/ssh/authorized_keys -o PermitRootLogin=yes \
-  -o PidFile=none -o PasswordAuthentication=no -o MaxStartups=100 -o Subsystem="sftp internal-sftp"
+[ -z "$SYSTEMD" ] || exec env -i container=lab PATH="$PATH" /lib/systemd/systemd --system --unit=multi-user.target \
+  --log-target=console --show-status=no --log-level=warning
+exec $SSHD
 """
+_PROJECT = Path(__file__).resolve().parents[2]
+_CGROUP2 = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 
 
 def _ip(*arguments: str, check: bool = True) -> None:
@@ -95,8 +123,23 @@ class Lab:
     key: Path
 
 
+def has_systemd() -> bool:
+    """Whether hosts with a systemd can be made here: its program and a control group hierarchy (v2)."""
+    return Path("/lib/systemd/systemd").exists() and _cgroup2() is not None
+
+
+def _hidden() -> str:
+    """This project and its Python, as folders below the root directory."""
+    folders = {str(_PROJECT), sys.base_prefix} - {"/usr", "/usr/local"}
+    return " ".join(sorted(folder.lstrip("/") for folder in folders))
+
+
+def _cgroup2() -> Path | None:
+    return next((path for path in _CGROUP2 if (path / "cgroup.procs").exists()), None)
+
+
 @contextlib.contextmanager
-def hosts(count: int, folder: Path) -> Iterator[Lab]:
+def hosts(count: int, folder: Path, *, systemd: bool = False, bare: bool = False) -> Iterator[Lab]:
     """``count`` hosts that accept ssh; afterwards no process, link, mount or namespace of them is left."""
     token = secrets.token_hex(2)
     subnet = _subnet()
@@ -113,7 +156,7 @@ def hosts(count: int, folder: Path) -> Iterator[Lab]:
         _ip("addr", "add", f"{subnet}.1/24", "dev", bridge)
         _ip("link", "set", bridge, "up")
         for number in range(1, count + 1):
-            made.append(_host(number, token, subnet, bridge, folder, keys))
+            made.append(_host(number, token, subnet, bridge, folder, keys, systemd=systemd, bare=bare))
         for host in made:
             _wait_for_ssh(host)
         yield Lab(made, keys / "user_key")
@@ -123,10 +166,13 @@ def hosts(count: int, folder: Path) -> Iterator[Lab]:
         for number in range(1, count + 1):
             _ip("netns", "del", f"oh{token}-{number}", check=False)
             _ip("link", "del", f"ov{token}-{number}", check=False)
+            _remove_group(f"oh{token}-{number}")
         _ip("link", "del", bridge, check=False)
 
 
-def _host(number: int, token: str, subnet: str, bridge: str, folder: Path, keys: Path) -> Host:
+def _host(
+    number: int, token: str, subnet: str, bridge: str, folder: Path, keys: Path, *, systemd: bool, bare: bool
+) -> Host:
     netns, link, address = f"oh{token}-{number}", f"ov{token}-{number}", f"{subnet}.{10 + number}"
     base = folder / f"host{number}"
     base.mkdir()
@@ -137,11 +183,39 @@ def _host(number: int, token: str, subnet: str, bridge: str, folder: Path, keys:
     _ip("-n", netns, "link", "set", "eth0", "up")
     _ip("-n", netns, "link", "set", "lo", "up")
     environment = {"PATH": os.environ["PATH"], "BASE": str(base), "KEYS": str(keys), "NAME": f"host{number}"}
+    environment |= {
+        "SYSTEMD": "yes" if systemd else "",
+        "BARE": "yes" if bare else "",
+        "EMPTY": _hidden() if bare else "",
+    }
     spaces = ["--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+    enter: list[str] = []
+    if systemd:
+        group = _cgroup2()
+        assert group is not None, "no control group hierarchy of version 2 here"
+        (group / netns).mkdir()
+        enter = ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(group / netns / "cgroup.procs")]
+        spaces.append("--cgroup")
     with (folder / f"host{number}.log").open("wb") as log:
-        command = ["ip", "netns", "exec", netns, "unshare", *spaces, "sh", "-c", _INIT]
+        command = [*enter, "ip", "netns", "exec", netns, "unshare", *spaces, "sh", "-c", _INIT]
         init = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
     return Host(f"host{number}", address, netns, link, init)
+
+
+def _remove_group(name: str, seconds: float = 5.0) -> None:
+    """The host's control group and those its systemd made are gone, once its processes are."""
+    base = _cgroup2()
+    top = base / name if base is not None else None
+    deadline = time.monotonic() + seconds
+    while top is not None and top.is_dir():
+        for group in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
+            with contextlib.suppress(OSError):
+                group.rmdir()
+        with contextlib.suppress(OSError):
+            top.rmdir()
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"processes are left in {top}")
+        time.sleep(0.02)
 
 
 def _wait_for_ssh(host: Host, seconds: float = 20.0) -> None:

@@ -30,5 +30,5 @@ if ! "$venv/bin/python" -c "$new" 2>/dev/null || ! "$venv/bin/python" -m pip --v
     "$python" -m venv --clear "$venv" || die "$python -m venv failed"
 fi
 echo "installing orchestrate and its tools into $venv (about a minute the first time)"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -e '.[test]' ||
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input -e '.[test]' ||
     die "pip could not install the packages that pyproject.toml names; is a package registry reachable?"

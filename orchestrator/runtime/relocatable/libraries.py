@@ -31,7 +31,7 @@ def needs(loader: Path, binary: Path) -> Needs:
     The libraries that a wheel brings in its folder NAME.libs need not say where they find each other: the
     modules that load them do. So that folder is searched too.
     """
-    beside = ["--library-path", binary.parent] if binary.parent.name.endswith(".libs") else []
+    beside = ["--library-path", str(binary.parent)] if binary.parent.name.endswith(".libs") else []
     done = subprocess.run(
         [loader, *beside, "--list", binary], capture_output=True, text=True, check=False, timeout=60
     )

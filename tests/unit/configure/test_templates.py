@@ -43,14 +43,15 @@ def _files(manager: str, root: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def supervised(tmp_path: Path) -> Mapping[str, Any]:
-    """The programs as supervisord itself understands them, in a directory with a percent sign and a space."""
-    root = tmp_path / "100% mine"
+def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Any]:
+    """The programs as supervisord itself understands them, in a directory with every letter that means something."""
+    root = tmp_path / """100% m'i"ne # a ; b $x \\ y"""
+    monkeypatch.setenv("ORCHESTRATE_ROOT", str(root))
     (root / "etc/supervisor.d").mkdir(parents=True)
     for folder in ("run", "log"):
         (root / folder).mkdir()
     template = (shipped("templates") / "supervisor/supervisord.conf.j2").read_text()
-    main = jinja2.Template(template).render(root=str(root), socket=str(root / "run/s.sock"), user="")
+    main = jinja2.Template(template).render(socket="%(ENV_ORCHESTRATE_ROOT)s/run/s.sock", user="")
     (root / "etc/supervisord.conf").write_text(main)
     for name, content in _files("supervisor", str(root)).items():
         (root / name).write_text(content)
@@ -69,8 +70,9 @@ def test_supervisor_understands_the_programs(supervised: Mapping[str, Any]) -> N
     assert (first.startsecs, first.stdout_logfile) == (1, None)
     shell = shlex.split(first.command)
     assert shell[:2] == ["/bin/sh", "-c"]
-    command = f'exec "/a b/python" -m orchestrator.wiring.central central --root "{root}"'
+    command = 'exec "$ORCHESTRATE_ROOT/bin/python" -m orchestrator.wiring.central central --root "$ORCHESTRATE_ROOT"'
     assert shell[2].startswith(command)
+    assert first.directory == str(root)
 
 
 def test_postgres_is_stopped_fast_and_not_restarted_for_our_files(supervised: Mapping[str, Any]) -> None:
