@@ -22,7 +22,7 @@ from orchestrator.runtime import relocatable
 
 ENTRY = "orchestrator.wiring.agent"
 # What an agent may import from outside; with what these require. Each costs every worker node its bytes.
-ALLOWED = ("httpx", "libtorrent", "isal", "structlog", "psutil")
+ALLOWED = ("httpx", "libtorrent", "isal", "structlog")
 _STAMP = 1577836800  # 2020-01-01: the same bytes whenever it is built
 _HERE = Path(__file__).resolve().parent
 _SOURCES = _HERE.parent.parent

@@ -53,8 +53,10 @@ class Isolation:
 
     @property
     def told(self) -> str:
-        """For ad and reports."""
-        return f"none: {self.hindrance}" if self.hindrance else "uid"
+        """For ad and reports: "uid", "agent" (an agent that is not root), or "root: WHY"."""
+        if not self.hindrance:
+            return "uid"
+        return f"root: {self.hindrance}" if os.geteuid() == 0 else "agent"
 
     def lease(self, start: int) -> Lease | None:
         """A uid that nobody else has, looked for from ``start`` on; None where there is no isolation.

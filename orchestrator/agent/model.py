@@ -128,7 +128,7 @@ def machine_ad(
 ) -> dict[str, Any]:
     """What a slot offers: ``memory`` and ``disk`` in bytes, ``ttl`` in seconds left for a job.
 
-    ``isolation``: "uid" when a job gets an account of its own, else "none: WHY".
+    ``isolation``: "uid" when a job gets an account of its own, "agent" or "root: WHY" when not.
     """
     return {
         "Type": "machine",

@@ -23,11 +23,13 @@ def routes(issuer: Issuer, jwks: Mapping[str, Any]) -> list[Route]:
         return dict(jwks)
 
     async def enrolments(request: Request) -> Any:
-        caller(request).require("vobox", "admin")
+        who = caller(request).require("vobox", "admin")
         asked = await body(request)
         site, lifetime = asked.get("site"), asked.get("lifetime", 3600)
         if not isinstance(site, str) or not site or not isinstance(lifetime, int | float):
             raise UserError("an enrolment needs a site, and a lifetime in seconds")
+        if "admin" not in who.roles and site != (who.claims.get("site") or who.name):
+            raise NotAllowed(f"{who.subject} may not make agents of site {site}", site=site)
         return issuer.enrolment(site, str(asked.get("ce", "")), float(lifetime))
 
     async def redeem(request: Request) -> Any:

@@ -170,17 +170,25 @@ class Catalogue:
         return {}
 
     async def removals(self, request: Request) -> Any:
-        caller(request).require("vobox")
-        found = await self.database.rows(store.QUERIES["removals"], se=request.query_params.get("se", ""))
+        who, se = caller(request).require("vobox"), request.query_params.get("se", "")
+        await self._its_site(who, se)
+        found = await self.database.rows(store.QUERIES["removals"], se=se)
         return {"pfns": [one["pfn"] for one in found]}
 
     async def removed(self, request: Request) -> Any:
-        caller(request).require("vobox")
-        asked = await body(request)
+        who, asked = caller(request).require("vobox"), await body(request)
+        await self._its_site(who, _text(asked, "se"))
         await self.database.rows(
             store.QUERIES["removed"], se=_text(asked, "se"), pfns=list(asked.get("pfns", ()))
         )
         return {}
+
+    async def _its_site(self, who: Caller, se: str) -> None:
+        """NotAllowed when the storage element ``se`` is another site's than the caller's."""
+        found = await self.database.rows(store.QUERIES["site_of_storage"], se=se)
+        site = who.claims.get("site") or who.name
+        if found and found[0]["site"] != site:
+            raise NotAllowed(f"{who.subject} is of site {site}, {se} of {found[0]['site']}", se=se)
 
     async def _home(self, connection: Connection, who: Caller, path: str) -> None:
         """The caller's home exists if ``path`` is in it."""

@@ -85,6 +85,9 @@ WHERE (%(names)s::text[] = '{}' OR name = ANY(%(names)s::text[])) AND free >= %(
   AND NOT EXISTS (SELECT 1 FROM grid.replica r WHERE r.se = s.name AND r.guid = %(guid)s::uuid)
 ORDER BY seen > now() - interval '5 minutes' DESC, site = %(site)s DESC, free DESC, name LIMIT %(most)s;
 
+-- name: site_of_storage   whose a storage element is
+SELECT site FROM grid.storage_element WHERE name = %(se)s;
+
 -- name: removals   what a storage element is to delete now
 SELECT pfn FROM grid.removal WHERE se = %(se)s AND at <= now() ORDER BY at LIMIT 1000;
 

@@ -141,11 +141,12 @@ def host_variables(
     vobox = machine.role == Role.VOBOX
     runtime = "" if local else facts.runtime_digest[:16]
     python = facts.python if local else facts.remote_python
-    ansible: dict[str, str] = {}
+    # What Ansible copies lies in our root until it is in place: `down` leaves no folder of it.
+    ansible = {} if local else {"ansible_remote_tmp": f"{machine.root}/run/ansible"}
     if runtime:
         python = f"{RUNTIMES}/{runtime}/bin/python3"
         # A host needs neither a Python nor an sftp server of its own.
-        ansible = {"ansible_python_interpreter": python, "ansible_ssh_transfer_method": "piped"}
+        ansible |= {"ansible_python_interpreter": python, "ansible_ssh_transfer_method": "piped"}
     code = facts.code_digest if local else facts.runtime_digest
     return {
         **machine.connection,

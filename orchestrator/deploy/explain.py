@@ -20,7 +20,7 @@ class MachineRow:
     provider: str
     state: str  # the provider's word, or "missing"
     address: str
-    health: str  # "ok", or what is wrong; "" when it was not asked
+    health: str  # "ok", also with a warning, or what is wrong; "" when it was not asked
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Status:
             for machine in left:
                 if machine.group == group:
                     health = self.world.health.get(machine.name)
-                    told = "" if health is None else "ok" if health.ok else health.what
+                    told = "" if health is None else _told(health)
                     yield MachineRow(
                         machine.name, group, machine.provider, str(machine.state), machine.address, told
                     )
@@ -99,3 +99,9 @@ class Why:
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
+
+
+def _told(health: Health) -> str:
+    if not health.ok:
+        return health.what
+    return f"ok, but {health.warning}" if health.warning else "ok"

@@ -134,10 +134,14 @@ class Override:
 
 @dataclass(frozen=True)
 class Health:
-    """Whether a machine does its work; ``what`` says what was seen or is missing."""
+    """Whether a machine does its work; ``what`` says what was seen or is missing.
+
+    ``warning``: what the admin should know although it works.
+    """
 
     ok: bool
     what: str = ""
+    warning: str = ""
 
 
 class Workload(Protocol):

@@ -26,6 +26,7 @@ from joserfc.jwk import ECKey, KeySet
 from orchestrator.errors import NotAllowed
 
 ALGORITHM = "ES256"
+LONGEST_ASSERTION = 300  # seconds; its number is remembered so long, and 5 minutes more
 CLOCK_SKEW = 60.0  # seconds that clocks of two machines may differ
 
 
@@ -216,7 +217,12 @@ def check_assertion(assertion: str, ca: bytes, audience: str, now: float) -> tup
         raise NotAllowed(f"the assertion does not hold: {error}") from error
     if not certificate.not_valid_before_utc <= _utc(now) <= certificate.not_valid_after_utc:
         raise NotAllowed("the certificate has expired; run `orchestrate up` to renew it")
-    fresh = float(claims.get("iat", 0)) - CLOCK_SKEW <= now <= float(claims.get("exp", 0)) + CLOCK_SKEW
+    made, ends, number = (claims.get(name) for name in ("iat", "exp", "jti"))
+    if not isinstance(made, int) or not isinstance(ends, int) or not isinstance(number, str):
+        raise NotAllowed("the assertion lacks its times or its number")
+    if not 0 <= ends - made <= LONGEST_ASSERTION or not 0 < len(number) <= 100 or not number.isprintable():
+        raise NotAllowed(f"an assertion may hold {LONGEST_ASSERTION} s at most, and have a number of its own")
+    fresh = made - CLOCK_SKEW <= now <= ends + CLOCK_SKEW
     if claims.get("aud") != audience or not fresh:
         raise NotAllowed("the assertion is for another service or too old; are the clocks right?")
     return _identity(certificate), dict(claims)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import uvicorn
 from starlette.applications import Starlette
@@ -16,7 +18,14 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from orchestrator.errors import GridError, NotAllowed, TemporaryError, UserError
 
+LARGEST_BODY = 16 << 20  # bytes of a call; files travel as streams
 Handler = Callable[[Request], Awaitable[Any]]
+
+
+class TooLarge(UserError):
+    """413: the body is larger than the call takes."""
+
+    http_status: ClassVar[int] = 413
 
 
 @dataclass(frozen=True)
@@ -64,15 +73,26 @@ def caller(request: Request) -> Caller:
     return check(bearer(request))
 
 
-async def body(request: Request) -> dict[str, Any]:
-    """The request's JSON object; UserError when it is none."""
+async def body(request: Request, most: int = LARGEST_BODY) -> dict[str, Any]:
+    """The request's JSON object; UserError when it is none, or has more than ``most`` bytes."""
+    held = bytearray()
+    async for piece in request.stream():
+        held += piece
+        if len(held) > most:
+            raise TooLarge(f"the body of {request.url.path} is too large; at most {most} bytes are taken")
     try:
-        value = await request.json()
-    except ValueError as error:
+        value = json.loads(held, parse_constant=_no_number)
+        if b"\\ud" in held.lower():
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
         raise UserError(f"the body of {request.url.path} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise UserError(f"the body of {request.url.path} must be a JSON object")
     return value
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no JSON")
 
 
 def number(request: Request, name: str, default: float, most: float) -> float:
@@ -82,6 +102,8 @@ def number(request: Request, name: str, default: float, most: float) -> float:
         value = default if text is None else float(text)
     except ValueError as error:
         raise UserError(f"{name}={text!r} is not a number") from error
+    if math.isnan(value):
+        raise UserError(f"{name}={text!r} is not a number")
     return min(max(value, 0.0), most)
 
 

@@ -186,25 +186,47 @@ def unpack(archive: Path, into: Path, *, sha256: str | None = None) -> None:
 
 
 def _extract(reader: HashingReader, into: Path) -> None:
+    # Python before 3.11.4 (Debian 12) has no filters: all is checked here, and theirs is a second guard.
+    options: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
     links: set[str] = set()
-
-    def inside(member: tarfile.TarInfo, where: str) -> tarfile.TarInfo | None:
-        # Stricter than tarfile's own filter: nothing beneath a link, whatever it points to, so a
-        # chain of links can't lead a later member out (CVE-2025-4517 and its family).
-        name = posixpath.normpath(member.name)
-        above = name.split("/")[:-1]
-        if any("/".join(above[: depth + 1]) in links for depth in range(len(above))):
-            raise PermanentError(f"archive member {member.name} lies beneath a link", path=member.name)
-        if member.issym():
-            _check_link(member, PermanentError)
-            links.add(name)
-        return tarfile.data_filter(member, where)
-
+    files: set[str] = set()
     with _decompressed(reader) as plain:
         with tarfile.open(fileobj=plain, mode="r|", bufsize=_BLOCK) as tar:
-            tar.extractall(into, filter=inside)  # noqa: S202 (filtered above)
+            for member in tar:
+                _check(member, links, files)
+                tar.extract(member, into, **options)
         while plain.read(_BLOCK):  # to the gzip checksum, which stands behind the tar's end
             pass
+
+
+def _check(member: tarfile.TarInfo, links: set[str], files: set[str]) -> None:
+    """Refuse what could leave the directory; make what is left ours, with plain modes."""
+    name = posixpath.normpath(member.name)
+    if name.startswith("/") or name == ".." or name.startswith("../"):
+        raise PermanentError(f"archive member {member.name} lies outside the release", path=member.name)
+    # Stricter than tarfile's own filter: nothing at or beneath a link, whatever it points to, so a
+    # chain of links can't lead a later member out (CVE-2025-4517 and its family).
+    parts = name.split("/")
+    if any("/".join(parts[: depth + 1]) in links for depth in range(len(parts))):
+        raise PermanentError(f"archive member {member.name} lies at or beneath a link", path=member.name)
+    if member.issym():
+        _check_link(member, PermanentError)
+        links.add(name)
+    elif member.islnk():
+        if posixpath.normpath(member.linkname) not in files:
+            raise PermanentError(
+                f"archive member {member.name} is a link to {member.linkname}, no file before it",
+                path=member.name,
+            )
+        files.add(name)
+    elif member.isreg():
+        files.add(name)
+    elif not member.isdir():
+        raise PermanentError(
+            f"archive member {member.name} is neither file, directory nor link", path=member.name
+        )
+    member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
+    member.mode = 0o755 if member.isdir() or member.mode & stat.S_IXUSR else 0o644
 
 
 def _decompressed(stream: HashingReader) -> IO[bytes]:

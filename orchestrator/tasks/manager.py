@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from orchestrator.classads import Ad
 from orchestrator.errors import NotFound, PermanentError, UserError
 from orchestrator.runtime import logs
 from orchestrator.runtime.daemon import wait_any
@@ -30,9 +31,11 @@ class Manager:
         self.log = logs.get("manager")
 
     async def agents(self, host: str) -> list[Json]:
-        """The agents of one host: name, site, draining, seconds since each last asked, tasks with it."""
+        """The agents of one host: name, site, draining, seconds since each last asked, tasks with it,
+        and its jobs' accounts (``isolation``)."""
         active = sorted({state for kind in self.kinds.values() for state in kind.active})
-        return [dict(each) for each in await self.database.rows(SQL["agents"], host=host, active=active)]
+        found = await self.database.rows(SQL["agents"], host=host, active=active)
+        return [{**each, "isolation": _isolation(each.pop("ad"))} for each in map(dict, found)]
 
     def lasts(self, kind: Kind, state: str) -> float | None:
         """Seconds that a task may stay in ``state`` without a word."""
@@ -92,7 +95,8 @@ class Manager:
             except NotFound as error:
                 return ReportResult(report.task, False, error.message, "")
             values = {"task": task.id, "attempt": report.attempt, "state": report.to}
-            reached = await row(connection, SQL["has_been"], **values) is not None
+            # Every attempt has been WAITING before a site had it, so that tells nothing of who may speak.
+            reached = report.to != WAITING and await row(connection, SQL["has_been"], **values) is not None
             if task.site != site and not reached:
                 why = f"attempt {report.attempt} of {task.kind} {task.id} is not at site {site}"
                 return ReportResult(task.id, False, why, task.state)
@@ -206,3 +210,8 @@ class Manager:
                 if found or left <= 0:
                     return found
                 await wait_any(min(left, RESEND), woken)
+
+
+def _isolation(ad: str) -> str:
+    """What the agent said of the accounts of its jobs."""
+    return str(Ad.restore(ad).values.get("Isolation") or "")

@@ -180,7 +180,7 @@ SELECT name FROM grid.resource WHERE site = %(site)s AND name = %(name)s AND dra
 
 -- name: agents
 -- The agents of one host, when each last asked for work, and the tasks with them.
-SELECT r.name, r.site, r.draining, extract(epoch FROM now() - r.seen)::float AS age,
+SELECT r.name, r.site, r.draining, r.ad, extract(epoch FROM now() - r.seen)::float AS age,
        array(SELECT t.id FROM grid.task t WHERE t.resource = r.name AND t.site = r.site
                AND t.deadline IS NOT NULL AND t.class IS NOT NULL AND t.state = ANY(%(active)s)) AS tasks
   FROM grid.resource r

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.routing import BaseRoute
@@ -68,16 +69,16 @@ class ClusterMonitor:
         return await self._tokenless.post("/v1/auth/token", await body(request))
 
     async def redeem(self, request: Request) -> Any:
-        caller(request).require("enrol")
+        self._here(caller(request).require("enrol"))
         return await self._uplink.central.post("/v1/auth/redeem", await body(request), token=bearer(request))
 
     async def renew(self, request: Request) -> Any:
-        caller(request).require("agent")
+        self._here(caller(request).require("agent"))
         return await self._uplink.central.post("/v1/auth/renew", {}, token=bearer(request))
 
     async def claim(self, request: Request) -> Any:
         """The broker's answer. An agent that hung up meanwhile gets nothing: its tasks wait again."""
-        who = caller(request).require("agent")
+        who = self._here(caller(request).require("agent"))
         asked = await body(request)
         count = value_of(asked, "count", int, "claim", 1)
         wait = min(max(value_of(asked, "wait", float, "claim", 0.0), 0.0), LONGEST_WAIT)
@@ -98,7 +99,7 @@ class ClusterMonitor:
 
     async def reports(self, request: Request) -> Any:
         """Central's verdicts, or a promise on disk when it is away."""
-        who = caller(request).require("job")
+        who = self._here(caller(request).require("job"))
         reports = list_of(await body(request), "reports", Report, _REPORTS)
         for report in reports:
             _own(who, (report.task, report.attempt))
@@ -112,9 +113,11 @@ class ClusterMonitor:
 
     async def beat(self, request: Request) -> Any:
         """Taken for the next batch; ``agent`` is the session token of the agent that runs the job."""
-        who = caller(request).require("job")
+        who = self._here(caller(request).require("job"))
         asked = await body(request)
-        agent = request.app.state.authenticate(value_of(asked, "agent", str, "beat")).require("agent")
+        agent = self._here(
+            request.app.state.authenticate(value_of(asked, "agent", str, "beat")).require("agent")
+        )
         keys: set[Key] = set()
         for beat in list_of(asked, "beats", Beat, _REPORTS):
             key = (beat.task, beat.attempt)
@@ -126,13 +129,13 @@ class ClusterMonitor:
 
     async def commands(self, request: Request) -> Any:
         """What the calling agent's jobs must do: a long poll."""
-        who = caller(request).require("agent")
+        who = self._here(caller(request).require("agent"))
         wait = number(request, "wait", 0.0, LONGEST_WAIT)
         found = await self._mailbox.wait(lambda: self._registry.tasks(who.name), wait)
         return {"commands": [each.to_json() for each in found]}
 
     async def answer(self, request: Request) -> Any:
-        who = caller(request).require("agent")
+        who = self._here(caller(request).require("agent"))
         command = self._mailbox.get(int(request.path_params["id"]))
         if command is None:
             raise NotFound(f"command {request.path_params['id']} is answered or unknown")
@@ -160,7 +163,7 @@ class ClusterMonitor:
 
     async def package(self, request: Request) -> Any:
         caller(request).require("agent", "job", "vobox")
-        name, version = request.path_params["name"], request.path_params["version"]
+        name, version = (quote(request.path_params[part], safe="") for part in ("name", "version"))
         return await self._packman.get(f"/v1/packages/{name}/{version}", timeout=60, token=bearer(request))
 
     async def catalogue(self, request: Request) -> Any:
@@ -171,6 +174,12 @@ class ClusterMonitor:
             asked = dict(request.query_params)
             return await self._uplink.central.call("GET", path, params=asked, token=bearer(request))
         return await self._uplink.central.post(path, await body(request), token=bearer(request))
+
+    def _here(self, who: Caller) -> Caller:
+        """The VO's tokens hold everywhere; an agent or job of another site has no business here."""
+        if who.claims.get("site") != self._config.site:
+            raise NotAllowed(f"{who.subject} is of site {who.claims.get('site')}, not of {self._config.site}")
+        return who
 
     def _ad(self, given: dict[str, Any], who: Caller) -> dict[str, Any]:
         """What the token proves and the site knows counts more than what the agent says."""

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from orchestrator.software.model import Package, PackageName
 
 _FRESH = 10.0  # seconds a package entry is believed
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,200}")
+_ROOM, _LOOK = 256 << 20, 64 << 20  # bytes left to others on the disk, and between two looks at it
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -134,6 +136,8 @@ async def receive(stream: AsyncIterator[bytes], target: Path, sha256: str) -> in
         with part.open("wb") as out:
             async for block in stream:
                 digest.update(block)
+                if size // _LOOK != (size + len(block)) // _LOOK and _free(target) < _ROOM:
+                    raise TemporaryError(f"there is no room for {target.name} on this VO box", retry_in=60.0)
                 size += len(block)
                 await asyncio.to_thread(out.write, block)
             out.flush()
@@ -146,3 +150,7 @@ async def receive(stream: AsyncIterator[bytes], target: Path, sha256: str) -> in
     finally:
         part.unlink(missing_ok=True)
     return size
+
+
+def _free(path: Path) -> int:
+    return shutil.disk_usage(path.parent).free

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,10 +81,16 @@ def make_configurator(
 
     cache = Path(os.environ.get("ORCHESTRATE_CACHE") or state_dir / "cache")
 
+    making, made = threading.Lock(), list[AgentFile]()
+
     def agent_file() -> AgentFile:
+        """Built or looked up once for all machines of this command."""
         from orchestrator.agent.bundle import agent_file as built
 
-        return built(cache)
+        with making:
+            if not made:
+                made.append(built(cache))
+            return made[0]
 
     runtime = None
     if any(settings.kind != "local" for settings in site.providers.values()):

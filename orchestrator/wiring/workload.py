@@ -71,7 +71,9 @@ class GridWorkload:
         alive = [agent for agent in agents if agent["age"] < SEEN or agent["tasks"]]
         if not alive:
             return Health(False, "no agent has asked for work yet")
-        return Health(True, f"{len(alive)} agent{'s' if len(alive) > 1 else ''} asked for work")
+        told = f"{len(alive)} agent{'s' if len(alive) > 1 else ''} asked for work"
+        open_ones = [agent["isolation"] for agent in alive if agent["isolation"].startswith("root: ")]
+        return Health(True, told, f"its jobs run as {open_ones[0]}" if open_ones else "")
 
     def _agents(self, machine: Machine) -> list[dict[str, Any]]:
         return self._central(lambda central: _agents_of(central, machine.name))

@@ -36,10 +36,10 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        home = "home=%s\n" % shlex.quote(self._task.args["home"])
+        home = f"home={shlex.quote(self._task.args['home'])}\n"
         if self._task.args.get("tidy"):
             done = self._shell_(home + TIDY)
-            result["what"] = ["runtime %s is gone" % name for name in done["stdout"].split()]
+            result["what"] = [f"runtime {name} is gone" for name in done["stdout"].split()]
         else:
             done = self._shell_(home + '[ -x "$home/bin/python3" ]')
             if done["rc"] == 0:
@@ -51,7 +51,7 @@ class ActionModule(ActionBase):
                 done = self._shell_(home + UNPACK, archive.read())
             result["what"] = ["runtime"]
         if done["rc"] != 0:
-            result.update(failed=True, msg=(done["stderr"] or done["stdout"]).strip() or "rc %s" % done["rc"])
+            result.update(failed=True, msg=(done["stderr"] or done["stdout"]).strip() or f"rc {done['rc']}")
         result["changed"] = bool(result["what"])
         return result
 

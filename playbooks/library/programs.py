@@ -66,21 +66,23 @@ class Supervisor:
         with open(os.path.join(root, "etc/supervisord.conf")) as settings:
             lines = [line.split("=", 1)[1].strip() for line in settings if line.startswith("file =")]
         self.socket = lines[0].replace("%(ENV_ORCHESTRATE_ROOT)s", root)
-        self.ensure()
+        self.fresh = self.ensure()
         self.rpc = xmlrpc.client.ServerProxy("http://localhost", transport=Transport(self.socket)).supervisor
 
     def ensure(self):
+        """Whether the supervisor had to be started: its programs then read everything as it is now."""
         try:
             with open(os.path.join(self.root, "run/supervisord.pid")) as file:
                 pid = int(file.read())
         except (OSError, ValueError):
             pid = 0
         if pid and "ORCHESTRATE_MACHINE=" + self.root in environment(pid):
-            return
+            return False
         start = os.path.join(self.root, "bin/start")
         if not os.path.exists(start):
             raise RuntimeError("the supervisor of %s does not run; start the machine first" % self.root)
         subprocess.run([start], check=True, capture_output=True, timeout=60)
+        return True
 
     def states(self):
         found = {}
@@ -99,7 +101,7 @@ class Supervisor:
 
     def update(self, programs, restart):
         added, changed, removed = (set(names) for names in self.rpc.reloadConfig()[0])
-        stale = {program["name"] for program in programs if restart and program["reads"]}
+        stale = {program["name"] for program in programs if restart and program["reads"] and not self.fresh}
         again = stale - added - changed
         there = set(self.states())
         stopping = (changed | removed | again) & there
@@ -114,7 +116,8 @@ class Supervisor:
         for name in sorted((again | dead) & {program["name"] for program in programs} - added - changed):
             self.rpc.startProcessGroup(name, False)
             again.add(name)
-        return sorted(added | changed | removed | again)
+        started = there if self.fresh else set()
+        return sorted(started | added | changed | removed | again)
 
     def not_up(self, programs):
         now = self.states()
@@ -124,49 +127,69 @@ class Supervisor:
 class Systemd:
     """The programs as systemd units orchestrate-<site>-<program>.service."""
 
-    def __init__(self, site, inputs):
+    FOLDER = "/etc/systemd/system"
+    SEEN = "Id,UnitFileState,ActiveState,MainPID,ExecMainStartTimestampMonotonic"
+
+    def __init__(self, root, site, inputs):
+        self.root = root
         self.prefix = "orchestrate-%s-" % site
         self.inputs = inputs
-        self.folder = "/etc/systemd/system"
 
     def systemctl(self, *arguments):
-        return subprocess.run(["systemctl", *arguments], capture_output=True, text=True, timeout=120)
-
-    def must(self, *arguments):
-        done = self.systemctl(*arguments)
+        done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, timeout=120)
         if done.returncode != 0:
             raise RuntimeError("systemctl %s: %s" % (" ".join(arguments), done.stderr.strip()))
+        return done.stdout
 
     def units(self, program):
         count = program["processes"]
         names = [program["name"]] if count == 1 else ["%s-%d" % (program["name"], n) for n in range(1, count + 1)]
         return [self.prefix + name + ".service" for name in names]
 
-    def show(self, unit, name):
-        return self.systemctl("show", "--value", "-p", name, unit).stdout.strip()
+    def show(self, units):
+        blocks = self.systemctl("show", "-p", self.SEEN, *units).strip().split("\n\n")
+        facts = [dict(line.split("=", 1) for line in block.splitlines()) for block in blocks]
+        return {fact["Id"]: fact for fact in facts}
+
+    def strangers(self, wanted):
+        """Units of this machine that are not wanted. The name alone does not tell: another site's may begin alike."""
+        for path in glob.glob(os.path.join(self.FOLDER, glob.escape(self.prefix) + "*.service")):
+            with open(path) as unit:
+                mine = '"ORCHESTRATE_MACHINE=%s"' % self.root in unit.read()
+            if mine and os.path.basename(path) not in wanted:
+                yield path
 
     def update(self, programs, restart):
         wanted = {unit: program for program in programs for unit in self.units(program)}
         done = []
-        for path in glob.glob(os.path.join(self.folder, self.prefix + "*.service")):
-            unit = os.path.basename(path)
-            if unit not in wanted:
-                self.must("disable", "--now", unit)
-                os.unlink(path)
-                done.append(unit)
-        self.must("daemon-reload")
+        for path in list(self.strangers(wanted)):
+            self.systemctl("disable", "--now", os.path.basename(path))
+            os.unlink(path)
+            done.append(os.path.basename(path))
+        self.systemctl("daemon-reload")
+        seen = self.show(wanted)
+        if off := [unit for unit in wanted if seen[unit]["UnitFileState"] != "enabled"]:
+            self.systemctl("enable", *off)
+        again = []
         for unit, program in wanted.items():
-            if self.show(unit, "UnitFileState") != "enabled":
-                self.must("enable", unit)
-            pid = int(self.show(unit, "MainPID") or 0)
+            pid = int(seen[unit]["MainPID"] or 0)
             stale = program["reads"] and "ORCHESTRATE_INPUTS=" + self.inputs not in environment(pid)
             if not pid or stale or program["changed"] or (restart and program["reads"]):
-                self.must("restart", unit)
-                done.append(unit)
-        return done
+                again.append(unit)
+        if again:
+            self.systemctl("restart", *again)
+        return done + again
 
     def not_up(self, programs):
-        return [p["name"] for p in programs for u in self.units(p) if self.show(u, "ActiveState") != "active"]
+        """Up is what runs for a second: systemd calls a program active that will end at once."""
+        seen = self.show([unit for program in programs for unit in self.units(program)])
+        old = time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6 - 1e6
+        up = {
+            unit
+            for unit, fact in seen.items()
+            if fact["ActiveState"] == "active" and int(fact["ExecMainStartTimestampMonotonic"] or 0) <= old
+        }
+        return [p["name"] for p in programs if not up.issuperset(self.units(p))]
 
 
 def tail(root, name):
@@ -183,14 +206,14 @@ def main():
     root, programs = module.params["root"], module.params["programs"]
     try:
         if module.params["manager"] == "systemd":
-            manager = Systemd(module.params["site"], module.params["inputs"])
+            manager = Systemd(root, module.params["site"], module.params["inputs"])
         else:
             manager = Supervisor(root)
         done = manager.update(programs, module.params["restart"])
         deadline = time.time() + module.params["wait"]
         down = manager.not_up(programs)
         while down and time.time() < deadline:
-            time.sleep(0.05)
+            time.sleep(0.1)
             down = manager.not_up(programs)
     except (RuntimeError, OSError, subprocess.SubprocessError, xmlrpc.client.Error) as error:
         module.fail_json(msg=str(error))

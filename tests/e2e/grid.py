@@ -97,7 +97,9 @@ class Grid:
         except subprocess.TimeoutExpired:
             os.killpg(begun.pid, signal.SIGKILL)
             raise
-        assert begun.returncode == code, f"orchestrate {' '.join(map(str, words))}: {begun.returncode}\n{said}"
+        assert begun.returncode == code, (
+            f"orchestrate {' '.join(map(str, words))}: {begun.returncode}\n{said}"
+        )
         return said
 
     def json(self, *words: str | Path) -> Any:

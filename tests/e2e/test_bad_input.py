@@ -65,9 +65,3 @@ def test_a_wrong_package_directory_makes_no_revision(one_box: Grid, tmp_path: Pa
     (tree / "bin/loop").symlink_to("/etc/passwd")
     assert "loop" in one_box.run(*publish, "1", tree, code=2)
     assert one_box.run("software", "list") == before
-
-
-def test_down_destroys_nothing_unless_it_is_told_to(one_box: Grid) -> None:
-    said = one_box.run("down", code=2)
-    assert "--yes" in said
-    assert "nothing to do" in one_box.run("up")

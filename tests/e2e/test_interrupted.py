@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import sqlite3
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.e2e import traces
@@ -22,51 +25,61 @@ groups:
 """
 
 
-def writes(grid: Grid) -> int:
-    """How often the ledger was written to, so far: decisions, intents opened, intents closed."""
+# Where `up` is killed: (action, group, whether it has ended). The whole of a first `up`, in its order.
+MOMENTS = (
+    ("create", "central", False),
+    ("create", "vobox", True),
+    ("configure", "central", False),
+    ("configure", "central", True),
+    ("configure", "vobox", False),
+    ("verify", "vobox", False),
+    ("create", "workers", False),
+    ("create", "workers", True),
+)
+
+
+def begun(grid: Grid, action: str, group: str, ended: bool, since: float) -> bool:
+    """Whether an intent of that kind was opened (or closed) in the ledger since that time."""
     file = grid.directory / ".orchestrate/cut/ledger.db"
-    if not file.exists():
-        return 0
-    sums = "select (select count(*) from decision) + (select count(*) from intent) + (select count(closed) from intent)"
+    column = "closed" if ended else "opened"
+    query = f"select count(*) from intent where action = ? and group_name = ? and {column} > ?"
     try:
-        with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as ledger:
-            return int(ledger.execute(sums).fetchone()[0])
-    except sqlite3.OperationalError:  # its tables are being made
-        return 0
+        with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as ledger:
+            return bool(ledger.execute(query, (action, group, since)).fetchone()[0])
+    except sqlite3.OperationalError:  # it is being made
+        return False
 
 
-def killed(grid: Grid, verb: str, *words: str, after: int = 0, seconds: float = 60.0, whole: bool = False) -> str:
-    """Run the verb and SIGKILL it after so many ledger writes of its own, or so many seconds.
+def killed(grid: Grid, *words: str, due: Callable[[float], bool], whole: bool = False) -> bool:
+    """Run a verb and SIGKILL it when it is ``due`` (the time it began); False when it ended before.
 
     With ``whole`` all that it has started dies with it; else its Ansible, say, goes on without it.
     """
-    before, begun = writes(grid), time.monotonic()
-    running = grid.start(verb, *words)
-
-    def due() -> bool:
-        late = time.monotonic() - begun > seconds
-        return late or writes(grid) - before >= after > 0 or running.poll() is not None
-
-    wait_for(f"{verb} is where it is to be killed", 90, due)
-    if running.poll() is None:
-        (os.killpg if whole else os.kill)(running.pid, signal.SIGKILL)
+    since = time.time()
+    running = grid.start(*words)
+    wait_for(f"{words} is where it is to be killed", 90, lambda: running.poll() is not None or due(since))
+    (os.killpg if whole else os.kill)(running.pid, signal.SIGKILL)
     running.wait()
     assert running.stdout is not None
     running.stdout.close()
-    return f"{verb} {'killed' if running.returncode < 0 else 'ended'} after {writes(grid) - before} writes"
+    return running.returncode < 0
 
 
 def test_up_and_down_killed_at_any_moment_are_finished_by_the_next(tmp_path: Path, cache: Path) -> None:
     grid = Grid.of(tmp_path / "cut", SITE, cache)
     dice = random.Random(2)
-    told = []
     with leaving_nothing(grid):
-        for after in (1, 4, 6, 5, 3):
-            told.append(killed(grid, "up", after=after, whole=dice.random() < 0.5))
-        for most in (1.0, 2.0, 4.0):
-            told.append(killed(grid, "up", seconds=dice.uniform(0.3, most)))
-        print("\n".join(told))
-        assert sum("killed" in line for line in told) >= 6
+        count = 0
+        for action, group, ended in MOMENTS:
+            due = partial(begun, grid, action, group, ended)
+            hit = killed(grid, "up", due=due, whole=dice.random() < 0.5)
+            print(
+                f"up killed when {action} {group} had {'ended' if ended else 'begun'}" if hit else "up ended"
+            )
+            count += hit
+        for seconds in (dice.uniform(0.0, 1.0), dice.uniform(0.5, 3.0)):
+            count += killed(grid, "up", due=lambda since: time.time() > since + seconds)  # noqa: B023
+        assert count >= 6
         print(grid.run("up"))
         assert "nothing to do" in grid.run("up")
         machines = grid.machines()
@@ -75,7 +88,6 @@ def test_up_and_down_killed_at_any_moment_are_finished_by_the_next(tmp_path: Pat
             supervisors = [text for text in traces.processes(each.root).values() if "supervisord" in text]
             assert len(supervisors) == 1, supervisors
         grid.hello()
-        print(killed(grid, "down", "--yes", after=4))
+        assert killed(grid, "down", "--yes", due=partial(begun, grid, "destroy", "vobox", False))
         grid.run("down", "--yes")
         grid.nothing_left(machines)
-

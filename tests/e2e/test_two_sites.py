@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import traces
-from tests.e2e.grid import ECHO, Grid, standing, wait_for
+from tests.e2e.grid import ECHO, Grid, standing
 
 
 @pytest.fixture
@@ -18,7 +18,9 @@ def laptop(tmp_path: Path, cache: Path) -> Iterator[Grid]:
 
 
 def workers(grid: Grid) -> list[str]:
-    return sorted(each.name.rpartition("-workers-")[2] for each in grid.machines() if "-workers-" in each.name)
+    return sorted(
+        each.name.rpartition("-workers-")[2] for each in grid.machines() if "-workers-" in each.name
+    )
 
 
 def test_two_sites_run_side_by_side_and_one_goes_without_the_other(one_box: Grid, laptop: Grid) -> None:
@@ -48,18 +50,3 @@ def test_two_sites_run_side_by_side_and_one_goes_without_the_other(one_box: Grid
     assert programs <= traces.processes(one_box.directory).keys()
     one_box.hello("alone")
     assert "nothing to do" in one_box.run("up")
-
-
-def test_down_with_keep_data_keeps_jobs_and_files(tmp_path: Path, cache: Path) -> None:
-    with standing(Grid.of(tmp_path / "kept", Path("one-box.yaml"), cache)) as grid:
-        number = grid.hello("kept")["id"]
-        (lfn,) = [each["lfn"] for each in grid.job(number)["outputs"]]
-        machines = grid.machines()
-        print(grid.run("down", "--yes", "--keep-data"))
-        assert not traces.processes(grid.directory)
-        assert not traces.listeners({each.address for each in machines})
-        assert "no central services" in grid.run("job", "ps", code=2)
-        grid.run("up")
-        assert [row["id"] for row in grid.json("job", "ps", "-a")] == [number]
-        assert grid.run("file", "cat", lfn) == "hello kept\n"
-        wait_for("a new job", 60, lambda: grid.hello("new")["id"] > number)

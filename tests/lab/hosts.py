@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,8 +129,10 @@ def has_systemd() -> bool:
 
 
 def _hidden() -> str:
-    """This project and its Python, as folders below the root directory."""
-    folders = {str(_PROJECT), sys.base_prefix} - {"/usr", "/usr/local"}
+    """This project and every Python outside /usr, as folders below the root directory."""
+    paths = (folder for folder in os.environ["PATH"].split(":") if (Path(folder) / "python3").exists())
+    folders = {folder for folder in (sys.base_prefix, *paths) if not folder.startswith(("/usr", "/bin"))}
+    folders = {str(_PROJECT), *(folder for folder in folders if not Path(folder).is_relative_to(_PROJECT))}
     return " ".join(sorted(folder.lstrip("/") for folder in folders))
 
 
@@ -139,8 +141,8 @@ def _cgroup2() -> Path | None:
 
 
 @contextlib.contextmanager
-def hosts(count: int, folder: Path, *, systemd: bool = False, bare: bool = False) -> Iterator[Lab]:
-    """``count`` hosts that accept ssh; afterwards no process, link, mount or namespace of them is left."""
+def hosts(count: int, folder: Path, *, systemd: Collection[int] = (), bare: bool = False) -> Iterator[Lab]:
+    """``count`` hosts (from 1 on; those in ``systemd`` have one) that accept ssh; afterwards no process, link, mount or namespace of them is left."""
     token = secrets.token_hex(2)
     subnet = _subnet()
     bridge = f"ob{token}"
@@ -156,7 +158,9 @@ def hosts(count: int, folder: Path, *, systemd: bool = False, bare: bool = False
         _ip("addr", "add", f"{subnet}.1/24", "dev", bridge)
         _ip("link", "set", bridge, "up")
         for number in range(1, count + 1):
-            made.append(_host(number, token, subnet, bridge, folder, keys, systemd=systemd, bare=bare))
+            made.append(
+                _host(number, token, subnet, bridge, folder, keys, systemd=number in systemd, bare=bare)
+            )
         for host in made:
             _wait_for_ssh(host)
         yield Lab(made, keys / "user_key")

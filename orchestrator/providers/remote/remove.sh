@@ -4,7 +4,8 @@
 grep -Fq "\"name\": \"$NAME\"" "$ROOT/machine.json" || { echo gone; exit 0; }
 if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
   for unit in /etc/systemd/system/orchestrate-"$SITE"-*.service; do
-    [ -f "$unit" ] || continue
+    # Another site's name may begin as this one's.
+    [ -f "$unit" ] && grep -Fq "\"ORCHESTRATE_MACHINE=$ROOT\"" "$unit" || continue
     systemctl disable --now "$(basename "$unit")" >/dev/null 2>&1
     rm -f "$unit"
   done

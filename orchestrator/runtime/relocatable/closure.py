@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ast
 import sys
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.errors import UserError
+
+# Python 3.11 counts the depth of all threads' trees together and raises SystemError (gh-106905).
+_PARSING = threading.Lock()
 
 
 @dataclass(slots=True)
@@ -77,7 +81,9 @@ def _locate(name: str, roots: Sequence[Path]) -> Path | None:
 
 def _imports(path: Path, name: str) -> Iterator[_Import]:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    yield from _walk(ast.parse(path.read_bytes(), str(path)), package, lazy=False)
+    with _PARSING:
+        tree = ast.parse(path.read_bytes(), str(path))
+    yield from _walk(tree, package, lazy=False)
 
 
 def _walk(node: ast.AST, package: str, *, lazy: bool) -> Iterator[_Import]:

@@ -68,7 +68,7 @@ def test_a_pattern_never_looks_outside(work: Path) -> None:
     assert matching("**/real", work) == [work / "sub/real"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")
+@pytest.mark.needs_root
 def test_a_hard_link_to_anothers_file_is_refused(work: Path, tmp_path: Path) -> None:
     os.chown(work, 61184, 61184)
     os.link(tmp_path / "secret", work / "hard")

@@ -115,6 +115,8 @@ def test_special_files_empty_and_missing_directories_are_refused(tmp_path: Path)
         [(member("l", tarfile.SYMTYPE, "/etc"), b"")],
         [(member("l", tarfile.SYMTYPE, ".."), b"")],
         [(member("l", tarfile.SYMTYPE, "d"), b""), (member("l/x"), b"x")],
+        [(member("l", tarfile.SYMTYPE, "d"), b""), (member("l"), b"x")],
+        [(member("l", tarfile.SYMTYPE, "d"), b""), (member("h", tarfile.LNKTYPE, "l"), b"")],
         [(member("h", tarfile.LNKTYPE, "../../etc/passwd"), b"")],
         [(member("dev", tarfile.CHRTYPE), b"")],
         [(member("fifo", tarfile.FIFOTYPE), b"")],
