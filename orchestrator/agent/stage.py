@@ -114,16 +114,19 @@ async def store(
     """
     gate = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(chosen: Chosen) -> Output:
-        se = chosen.spec.storage[0] if chosen.spec.storage else ""
-        lfn = f"{directory.rstrip('/')}/{chosen.path.name}"
+    async def one(chosen: Chosen) -> list[Output]:
+        lfn, spec = f"{directory.rstrip('/')}/{chosen.path.name}", chosen.spec
         async with gate:
-            kept = await patiently(lambda: catalogue.store(api, chosen.open, lfn, se, token), clock, patience)
-        return Output.from_json(kept.to_json())
+            kept = await patiently(
+                lambda: catalogue.store_copies(api, chosen.open, lfn, spec.storage, spec.copies, token),
+                clock,
+                patience,
+            )
+        return [Output.from_json(each.to_json()) for each in kept]
 
     async with first_error(asyncio.TaskGroup()) as group:
         tasks = [group.create_task(one(chosen)) for chosen in files]
-    return [task.result() for task in tasks]
+    return [output for task in tasks for output in task.result()]
 
 
 def too_few(files: Sequence[Chosen], outputs: Sequence[Output]) -> list[str]:

@@ -133,10 +133,10 @@ def test_any_text_is_answered(text: str) -> None:
     ],
 )
 def test_hostile_text_is_answered_soon(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with contextlib.suppress(UserError):
         parse(text)
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize("value", [None, {"a": 1}, [[1]], "a\0b", "\ud800", object()])
