@@ -78,7 +78,7 @@ class Catalogue:
         return {}
 
     async def rm(self, request: Request) -> Any:
-        who, asked = _writer(request), await body(request)
+        who, asked = _person(request), await body(request)
         async with self.database.transaction() as connection:
             gone = await store.remove(
                 connection, _text(asked, "path"), who.user, _admin(who), bool(asked.get("recursive"))
@@ -86,7 +86,7 @@ class Catalogue:
         return {"removed": gone}
 
     async def mv(self, request: Request) -> Any:
-        who, asked = _writer(request), await body(request)
+        who, asked = _person(request), await body(request)
         async with self.database.transaction() as connection:
             await store.move(connection, _text(asked, "path"), _text(asked, "to"), who.user, _admin(who))
         return {}
@@ -203,6 +203,11 @@ class Catalogue:
 
 def _writer(request: Request) -> Caller:
     return caller(request).require(*PEOPLE)
+
+
+def _person(request: Request) -> Caller:
+    """Jobs add to the catalogue; only people take away from it."""
+    return caller(request).require("user", "admin", "release")
 
 
 def _admin(who: Caller) -> bool:

@@ -166,6 +166,13 @@ def _until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.05)
 
 
+def _serves(machine: Machine) -> bool:
+    try:
+        return bool(urllib.request.urlopen(f"http://{machine.address}:8080/", timeout=5).status == 200)
+    except OSError:  # it has not opened its port yet
+        return False
+
+
 def test_life_of_pets(world: World) -> None:
     """One long story: each run of Ansible costs seconds, and each step needs the one before."""
     configurator = world.configurator()
@@ -189,7 +196,7 @@ def test_life_of_pets(world: World) -> None:
     programs = world.pids(vobox)
     assert set(programs) == {"clustermonitor", "packman", "web", "seeder", "se", "ce_q"}
     assert set(world.pids(central)) == {"postgres", "central", "broker", "optimizer"}
-    _until(lambda: urllib.request.urlopen(f"http://{vobox.address}:8080/", timeout=5).status == 200)
+    _until(lambda: _serves(vobox))
 
     # A killed program comes back; the others are left alone.
     world.run(vobox, f"kill -9 {programs['seeder']}")
@@ -232,7 +239,7 @@ def test_life_of_pets(world: World) -> None:
     world.provider.create(MachineSpec("try-vobox-1", "vobox", "vobox"))
     assert world.machine("vobox").state is MachineState.RUNNING
     _until(lambda: set(world.pids(vobox)) == {"clustermonitor", "packman", "web", "seeder", "se"})
-    _until(lambda: urllib.request.urlopen(f"http://{vobox.address}:8080/", timeout=5).status == 200)
+    _until(lambda: _serves(vobox))
 
 
 def test_program_that_does_not_stay_up_is_told_with_its_log(world: World) -> None:
