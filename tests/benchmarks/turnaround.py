@@ -39,7 +39,7 @@ def figure(name: str, value: float, unit: str, limit: float) -> bool:
 def publish(grid: Grid) -> None:
     """PYTHIA is packed and published, its scripts are in the catalogue."""
     release = grid.cache / "PYTHIA-8.317"
-    command = [sys.executable, PRODUCTION / "build_release.py", release]
+    command = [sys.executable, str(PRODUCTION / "build_release.py"), str(release)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     grid.run("software", "publish", "alice.example.org", "PYTHIA", "8.317", release)
     grid.put_production()

@@ -42,8 +42,10 @@ def direct(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], bytes]:
 
     def run(seeds: int) -> bytes:
         out = tmp_path_factory.mktemp("direct") / "merged.json"
-        words = [str(EVENTS), out, *map(str, range(1, seeds + 1))]
-        subprocess.run([sys.executable, PRODUCTION / "direct.py", *words], check=True, capture_output=True)
+        words = [str(EVENTS), str(out), *map(str, range(1, seeds + 1))]
+        subprocess.run(
+            [sys.executable, str(PRODUCTION / "direct.py"), *words], check=True, capture_output=True
+        )
         return out.read_bytes()
 
     return run

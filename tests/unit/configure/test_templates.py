@@ -17,7 +17,7 @@ from orchestrator.configure.context import AgentSource, worker
 from orchestrator.runtime.files import shipped
 
 _PROGRAMS = [
-    {"name": "postgres", "stop_signal": "INT", "reads": False},
+    {"name": "postgres", "stop_signal": "INT", "reads": False, "priority": 1},
     {"name": "central", "processes": 2},
     {"name": "ce_q", "arguments": "ce --name q"},
 ]
@@ -78,6 +78,8 @@ def test_supervisor_understands_the_programs(supervised: Mapping[str, Any]) -> N
 def test_postgres_is_stopped_fast_and_not_restarted_for_our_files(supervised: Mapping[str, Any]) -> None:
     process = supervised["postgres"][1].process_configs[0]
     assert process.stopsignal == 2
+    others = supervised["central"][1].process_configs[0]
+    assert process.priority < others.priority  # started first, stopped last
     assert "ORCHESTRATE_INPUTS" not in process.environment
 
 
