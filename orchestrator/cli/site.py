@@ -28,12 +28,14 @@ def schema() -> None:
 
 
 def validate(
-    sites: Annotated[list[Path], typer.Argument(metavar="SITE...", help="Site specs to check.")],
+    sites: Annotated[
+        list[Path] | None, typer.Argument(metavar="[SITE]...", help="Site specs to check; default ./site.yaml.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
 ) -> None:
     """Check site specs; tell all mistakes with their places. Exit code 2 if there is one."""
     verdicts: list[dict[str, object]] = []
-    for path in sites:
+    for path in sites or [Path("site.yaml")]:
         try:
             site = load(path)
         except SiteErrors as error:

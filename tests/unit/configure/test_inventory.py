@@ -129,7 +129,9 @@ def test_runtime_is_only_for_other_hosts() -> None:
     assert variables["orchestrate_python"] == "/opt/orchestrate/runtime/0123456789abcdef/bin/python3"
     assert variables["orchestrate_runtime_archive"] == "/r.tar.gz"
     seen = pure.host_variables(SITE, far, ALL, replace(facts, runtime_path=""), TRUST)
-    assert pure.role_digest(seen, "r", facts) == pure.role_digest(variables, "r", facts), "as when it is delivered"
+    assert pure.role_digest(seen, "r", facts) == pure.role_digest(variables, "r", facts), (
+        "as when it is delivered"
+    )
     bare = pure.host_variables(SITE, far, ALL, replace(facts, runtime_digest=""), TRUST)
     assert bare["orchestrate_python"] == "/usr/bin/python3"
 
