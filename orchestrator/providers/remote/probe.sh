@@ -8,8 +8,8 @@ if [ -f "$ROOT/etc/supervisord.conf" ]; then
   if [ -n "$pid" ] && tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -Fqx "ORCHESTRATE_MACHINE=$ROOT"
   then :; else echo "supervisor dead"; fi
 fi
-# A worker whose context was done: its agent runs under systemd, or in a loop of its own.
-if [ -f "$ROOT/etc/context.done" ]; then
+# A worker whose context made it an agent: that runs under systemd, or in a loop of its own.
+if [ -f "$ROOT/etc/context.done" ] && [ -f "$ROOT/etc/agent.json" ]; then
   unit=orchestrate-$SITE-agent.service
   if [ -f "/etc/systemd/system/$unit" ]; then
     case $(systemctl is-active "$unit") in active | activating | reloading) ;; *) echo "supervisor dead" ;; esac
