@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
+
+from orchestrator.errors import TemporaryError
+
+T = TypeVar("T")
+
+
+class QuotaExceeded(TemporaryError):
+    """The infrastructure has no room for another machine; another provider or a later time may."""
+
 
 
 class MachineState(StrEnum):
@@ -29,6 +38,7 @@ class MachineSpec:
     offering: str = ""
     user_data: str = ""  # a script, run once at first boot (the context of a worker); "" for pets
     tags: Mapping[str, str] = field(default_factory=dict)
+    avoid: tuple[str, ...] = ()  # places (zone, host) where it failed before: taken only if there is no other
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,16 @@ class Machine:
     connection: Mapping[str, str] = field(default_factory=dict)  # Ansible variables that reach it
     applied: str = ""  # digest in ROOT/etc/applied.json when its managed files are untouched, else ""
     drift: Sequence[str] = ()  # managed files edited by hand
+    place: str = ""  # zone or host it is in, "" when the infrastructure does not tell
+
+
+@dataclass(frozen=True)
+class Offering:
+    """A size of machine. ``price`` is in the provider's currency per hour, None when it is not known."""
+
+    cores: int = 1
+    memory: int = 0  # bytes, 0 when it is not known
+    price: float | None = None
 
 
 class Provider(Protocol):
@@ -77,3 +97,19 @@ class HasShell(Protocol):
     def shell(self, name: str, command: Sequence[str]) -> list[str]:
         """The argument vector that runs ``command`` (or a login shell when empty) on the machine."""
         ...
+
+
+@runtime_checkable
+class HasOfferings(Protocol):
+    """A provider that tells its sizes of machines."""
+
+    def offerings(self) -> Mapping[str, Offering]: ...
+
+
+def able(provider: object, kind: type[T]) -> T | None:
+    """The provider as one of the optional ports above, None when it is not; wrappers are looked through."""
+    while not isinstance(provider, kind):
+        provider = getattr(provider, "inner", None)
+        if provider is None:
+            return None
+    return provider

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds since the epoch (UTC) and a monotonic counter."""
+    """Seconds since the epoch (UTC) and a monotonic counter; whoever waits, waits by it."""
 
     def now(self) -> float: ...
     def monotonic(self) -> float: ...
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Until ``event`` is set or the seconds are over; whether it is set. A virtual clock jumps."""
+        ...
 
 
 class SystemClock:
@@ -21,3 +25,6 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        return event.wait(seconds)
