@@ -49,7 +49,7 @@ def drain(ctx: Context, change: Change, machine: Machine) -> None:
     ctx.workload.drain(machine)
     until = ctx.clock.monotonic() + ctx.limits.drain
     while ctx.workload.jobs_on(machine) and ctx.clock.monotonic() < until:
-        if ctx.stop.wait(_DRAIN_POLL):
+        if ctx.clock.wait(ctx.stop, _DRAIN_POLL):
             raise Interrupted(f"{change.object} still has running tasks; it takes no new ones")
 
 
@@ -86,7 +86,7 @@ def patiently(ctx: Context, call: Callable[[], T]) -> T:
         try:
             return call()
         except TemporaryError as error:
-            if ctx.stop.wait(error.retry_in):
+            if ctx.clock.wait(ctx.stop, error.retry_in):
                 raise
     return call()
 

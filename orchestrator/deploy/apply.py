@@ -22,6 +22,7 @@ from orchestrator.deploy.session import Session
 from orchestrator.deploy.spec import counts
 from orchestrator.errors import GridError, PermanentError, TemporaryError
 from orchestrator.providers.base import Machine, MachineState
+from orchestrator.runtime.clock import Inbox, aside
 
 _CALLS = {Action.CREATE, Action.REPLACE, Action.DESTROY, Action.DRAIN}
 _MAKING = ("create:", "adopt:", "replace:")
@@ -41,7 +42,7 @@ class Apply:
         self._waiting: dict[str, deque[Change]] = {}  # provider → ready, no free hand yet
         self._running: dict[str, tuple[Change, int, float]] = {}  # change id → change, intent, start
         self._calls: Counter[str] = Counter()  # per provider
-        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._inbox: Inbox[Callable[[], None]] = ctx.clock.inbox()
         self._results: list[Result] = []
         self._closing: list[tuple[int, Change, IntentState, str]] = []
         self._boots = Boots(ctx)
@@ -66,7 +67,8 @@ class Apply:
             self._ctx.stop.set()  # ends the waits of the worker threads
             raise
         finally:
-            self._pool.shutdown(wait=self._session.lost.is_set() is False, cancel_futures=True)
+            with aside(self._ctx.clock):
+                self._pool.shutdown(wait=self._session.lost.is_set() is False, cancel_futures=True)
         for change in self._schedule.left:
             self._tell(Result(change, Ended.INTERRUPTED))
         interrupted = any(result.ended is Ended.INTERRUPTED for result in self._results)
@@ -162,29 +164,30 @@ class Apply:
         def heard(outcome: Outcome) -> None:
             self._inbox.put(lambda: self._configured(told.pop(outcome.machine, None), outcome))
 
-        def ended(future: Future[None]) -> None:
-            def close() -> None:
-                self._runs.active -= 1
-                default = PermanentError("the configuration run said nothing about it")
-                for change in list(told.values()):
-                    self._failed(change, future.exception() or default)
-
-            self._inbox.put(close)
+        def ended(future: Future[object]) -> None:
+            self._runs.active -= 1
+            default = PermanentError("the configuration run said nothing about it")
+            for change in list(told.values()):
+                self._failed(change, future.exception() or default)
 
         self._runs.active += 1
-        self._pool.submit(runs.run, self._ctx, targets, heard).add_done_callback(ended)
+        self._hand(lambda: runs.run(self._ctx, targets, heard), ended)
 
     def _submit(self, change: Change, call: Callable[[], object], then: Callable[..., None]) -> None:
-        def ended(future: Future[object]) -> None:
-            self._inbox.put(lambda: self._returned(change, future, then))
-
-        self._pool.submit(call).add_done_callback(ended)
+        self._hand(call, lambda future: self._returned(change, future, then))
 
     def _submit_list(self, provider: str, call: Callable[[], object]) -> None:
-        def ended(future: Future[object]) -> None:
-            self._inbox.put(lambda: self._listed(provider, future))
+        self._hand(call, lambda future: self._listed(provider, future))
 
-        self._pool.submit(call).add_done_callback(ended)
+    def _hand(self, call: Callable[[], object], ended: Callable[[Future[object]], None]) -> None:
+        """``call`` runs in a free thread; the loop hears of its end."""
+
+        def over(future: Future[object]) -> None:
+            self._inbox.put(lambda: ended(future))
+            self._ctx.clock.end()
+
+        self._ctx.clock.begin()
+        self._pool.submit(call).add_done_callback(over)
 
     # --- collecting
 
@@ -193,9 +196,9 @@ class Apply:
         pause = _TICK if self._running or not self._schedule.unfinished else 0.0
         todo: list[Callable[[], None]] = []
         try:
-            todo.append(self._inbox.get(timeout=min(pause, self._boots.pause, self._runs.pause) or 0.001))
+            todo.append(self._inbox.get(min(pause, self._boots.pause, self._runs.pause) or 0.001))
             while True:
-                todo.append(self._inbox.get_nowait())
+                todo.append(self._inbox.get(0.0))
         except queue.Empty:
             pass
         before = len(self._results)

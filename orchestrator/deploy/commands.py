@@ -38,14 +38,14 @@ def up(ctx: Context, limit: str = "", saved: Plan | None = None, confirm: Confir
     ``saved`` is applied exactly; UserError when the world moved since. ``confirm`` is asked only
     when data would be destroyed; UserError when it says no. LeaseHeld when another one is at work.
     """
-    with acquire(ctx.ledger, ctx.holder, ctx.clock, ctx.dead) as session:
+    with _lease(ctx) as session:
         return _up(ctx, session, limit, saved, confirm)
 
 
 def scale(ctx: Context, group: str, count: int, confirm: Confirm = _always) -> Report:
     """The group has ``count`` machines, now and for later ``up``s, until its count in the site spec is edited."""
     override = checked_scale(ctx.site, group, count)
-    with acquire(ctx.ledger, ctx.holder, ctx.clock, ctx.dead) as session:
+    with _lease(ctx) as session:
         session.scale(group, override)
         return _up(ctx, session, group, None, confirm)
 
@@ -55,7 +55,7 @@ def down(ctx: Context, *, keep_data: bool = False, limit: str = "", confirm: Con
 
     ``confirm`` is asked when there is something to lose; the plan's notes say what else.
     """
-    with acquire(ctx.ledger, ctx.holder, ctx.clock, ctx.dead) as session:
+    with _lease(ctx) as session:
         world = replace(observe(ctx, health=False), jobs={})
         made = decide_down(ctx.site, world, keep_data=keep_data, limit=limit)
         if not limit and not keep_data and holds_data(ctx.state_dir):
@@ -130,6 +130,10 @@ def find(ctx: Context, name: str) -> Machine:
                 return machine
     known = ", ".join(machine.name for machine in there[:20]) or "there is none, run `orchestrate up`"
     raise NotFound(f"site {ctx.site.site}: no machine {name!r}; machines: {known}", machine=name)
+
+
+def _lease(ctx: Context) -> Session:
+    return acquire(ctx.ledger, ctx.holder, ctx.wall, ctx.dead, world=ctx.clock)
 
 
 def _up(ctx: Context, session: Session, limit: str, saved: Plan | None, confirm: Confirm) -> Report:

@@ -12,7 +12,7 @@ from orchestrator.deploy.fleet import Fleet
 from orchestrator.deploy.ledger import Ledger
 from orchestrator.deploy.model import Configurator, Workload
 from orchestrator.providers.base import Provider
-from orchestrator.runtime.clock import Clock
+from orchestrator.runtime.clock import Clock, SystemClock, Timeline
 from orchestrator.site.schema import Site
 
 
@@ -51,13 +51,14 @@ class Context:
     providers: Mapping[str, Provider]
     configurator: Configurator
     workload: Workload
-    clock: Clock
+    clock: Timeline
     state_dir: Path
     holder: str
     dead: Callable[[str], bool] = field(default=lambda _: False)  # whether a lease's holder surely is
     sink: Sink = _silent
     limits: Limits = Limits()
     tasks: Tasks = field(default_factory=Tasks)  # the configurator tells its progress here
+    wall: Clock = field(default_factory=SystemClock)  # leases: other processes live in real time
     fleet: Fleet = field(default_factory=Fleet)  # the configurator looks at the same one
     stop: threading.Event = field(default_factory=threading.Event)  # set by Ctrl-C
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.deploy.context import Context
 from orchestrator.deploy.model import Health, Target, World
 from orchestrator.deploy.spec import is_pet, wanted
 from orchestrator.errors import GridError
 from orchestrator.providers.base import Machine, MachineState
+from orchestrator.runtime.clock import each
 
 _POLL = 0.25  # seconds between looks at a machine that does not answer
 _ASKERS = 16
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def machines(ctx: Context) -> tuple[Machine, ...]:
     """All machines of ours at all providers. One provider that does not answer fails it: half a
     world would make a plan that destroys or doubles the other half."""
-    lists = _each(ctx.providers.values(), lambda provider: provider.list())
+    lists = each(ctx.clock, ctx.providers.values(), lambda provider: provider.list(), _ASKERS)
     found = tuple(machine for listed in lists for machine in listed)
     ctx.fleet.remember(found)
     return found
@@ -69,13 +66,13 @@ def healths(
     found: dict[str, Health] = {}
     left = list(asked)
     while left:
-        answers = _each(left, lambda machine: ask(ctx, machine))
+        answers = each(ctx.clock, left, lambda machine: ask(ctx, machine), _ASKERS)
         found |= {machine.name: answer for machine, answer in zip(left, answers, strict=True)}
         left = [machine for machine in left if not found[machine.name].ok]
         if not left or ctx.clock.monotonic() + _POLL > until:
             break
         tell({machine.name: found[machine.name] for machine in left})
-        if ctx.stop.wait(_POLL):
+        if ctx.clock.wait(ctx.stop, _POLL):
             break
     return found
 
@@ -98,14 +95,5 @@ def _jobs(ctx: Context, leaving: Sequence[Machine]) -> dict[str, tuple[int, ...]
             return ()
 
     workers = [m for m in leaving if not is_pet(m.role) and m.state is MachineState.RUNNING]
-    found = zip(workers, _each(workers, on), strict=True)
+    found = zip(workers, each(ctx.clock, workers, on, _ASKERS), strict=True)
     return {machine.name: tasks for machine, tasks in found if tasks}
-
-
-def _each(things: Iterable[T], call: Callable[[T], R]) -> list[R]:
-    """``call`` of each thing, in parallel, in order; the first error is raised."""
-    listed = list(things)
-    if len(listed) < 2:
-        return [call(thing) for thing in listed]
-    with ThreadPoolExecutor(min(len(listed), _ASKERS)) as pool:
-        return list(pool.map(call, listed))

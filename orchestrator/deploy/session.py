@@ -45,10 +45,13 @@ class Session:
     ``lost`` is set when the renewing thread finds the lease taken over.
     """
 
-    def __init__(self, ledger: Ledger, holder: str, epoch: int, clock: Clock, ttl: float) -> None:
+    def __init__(
+        self, ledger: Ledger, holder: str, epoch: int, clock: Clock, ttl: float, world: Clock | None = None
+    ) -> None:
         self._ledger, self._site = ledger, ledger.site
         self._holder, self.epoch = holder, epoch
-        self._clock, self._ttl = clock, ttl
+        self._clock, self._ttl = clock, ttl  # of the lease: real time, since other processes live in it
+        self._world = world or clock  # of what is done: time may be simulated
         self._records = ledger.records()
         self._ended = threading.Event()
         self.lost = threading.Event()
@@ -72,7 +75,7 @@ class Session:
 
     def open(self, changes: Sequence[Change], keep_data: bool = False) -> list[int]:
         """An open intent for each change is on disk; intents left open on the same objects are closed."""
-        now, ids = self._clock.now(), []
+        now, ids = self._world.now(), []
         table = tables.intent
         with self._guarded() as connection:
             for change in changes:
@@ -92,7 +95,7 @@ class Session:
 
     def close(self, outcomes: Iterable[tuple[int, Change, IntentState, str]]) -> None:
         """Each (intent, change, state, error) is on disk, with the stage its machine has by it."""
-        now = self._clock.now()
+        now = self._world.now()
         with self._guarded() as connection:
             for intent, change, state, error in outcomes:
                 self._close(connection, intent, state, error, now)
@@ -103,7 +106,7 @@ class Session:
 
     def ready(self, machines: Iterable[str]) -> None:
         """Those machines were seen doing their work."""
-        now = self._clock.now()
+        now = self._world.now()
         known = [r for name in machines if (r := self._records.get(name)) and r.stage is not Stage.READY]
         if not known:
             return
@@ -113,7 +116,7 @@ class Session:
 
     def settle(self, verdicts: Sequence[Settled]) -> None:
         """Intents that a crash left open are closed as they were found."""
-        now = self._clock.now()
+        now = self._world.now()
         with self._guarded() as connection:
             for verdict in verdicts:
                 found = verdict.intent
@@ -124,7 +127,7 @@ class Session:
 
     def decided(self, changes: Sequence[Change]) -> None:
         """What is going to be done, and why, is in the decision log."""
-        now = self._clock.now()
+        now = self._world.now()
         rows = [
             {"site": self._site, "epoch": self.epoch, "at": now, "object": c.object, "group_name": c.group,
              "action": c.action, "reason": c.reason}
@@ -136,12 +139,12 @@ class Session:
 
     def observed(self, name: str, facts: Mapping[str, Any]) -> None:
         """What was last seen of an object."""
-        values = {"facts": json.dumps(dict(facts), sort_keys=True), "at": self._clock.now()}
+        values = {"facts": json.dumps(dict(facts), sort_keys=True), "at": self._world.now()}
         self._put(tables.observation, {"object": name}, values)
 
     def scale(self, group: str, override: Override) -> None:
         """The group's count; an override equal to the site spec's own count is forgotten."""
-        values = {"count": override.count, "base": override.base, "at": self._clock.now()}
+        values = {"count": override.count, "base": override.base, "at": self._world.now()}
         self._put(tables.scale, {"group_name": group}, None if override.count == override.base else values)
 
     def forget(self) -> None:
@@ -224,11 +227,17 @@ class Session:
 
 
 def acquire(
-    ledger: Ledger, holder: str, clock: Clock, dead: Callable[[str], bool], ttl: float = TTL
+    ledger: Ledger,
+    holder: str,
+    clock: Clock,
+    dead: Callable[[str], bool],
+    ttl: float = TTL,
+    world: Clock | None = None,
 ) -> Session:
     """The site's lease, with an epoch higher than every one before.
 
-    Taken over when it has expired or when ``dead(holder)`` is sure; LeaseHeld otherwise.
+    Taken over when it has expired or when ``dead(holder)`` is sure; LeaseHeld otherwise. ``clock`` times
+    the lease, ``world`` (the same by default) what is done under it.
     """
     table, now = tables.lease, clock.now()
     with ledger.transaction() as connection:
@@ -239,7 +248,7 @@ def acquire(
                 connection.execute(table.insert().values(site=ledger.site, epoch=1, **values))
             except sa.exc.IntegrityError as error:
                 raise LeaseHeld(f"site {ledger.site}: another orchestrate starts right now") from error
-            return Session(ledger, holder, 1, clock, ttl)
+            return Session(ledger, holder, 1, clock, ttl, world)
         if row["expires"] > now and not dead(row["holder"]):
             raise LeaseHeld(
                 f"site {ledger.site} is being changed by {told(row['holder'])} since {_clock_time(row['since'])};"
@@ -250,7 +259,7 @@ def acquire(
         unchanged = (table.c.site == ledger.site) & (table.c.epoch == row["epoch"])
         if connection.execute(table.update().where(unchanged).values(epoch=epoch, **values)).rowcount != 1:
             raise LeaseHeld(f"site {ledger.site}: another orchestrate took the lease first")
-    return Session(ledger, holder, epoch, clock, ttl)
+    return Session(ledger, holder, epoch, clock, ttl, world)
 
 
 def _clock_time(at: float) -> str:
