@@ -105,8 +105,6 @@ class SimProvider:
         if answer["took"] > 0:
             self.clock.sleep(answer["took"])
         if answer.get("lost"):
-            if answer.get("left") == 0:
-                self.end()
             raise TemporaryError(f"{self.name} did not answer to {verb}", retry_in=1.0, provider=self.name)
         if "refused" in answer:
             raise self._error(verb, facts.get("name", ""), answer)

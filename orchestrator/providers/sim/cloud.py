@@ -50,7 +50,7 @@ def answer(
         return Reply(body, tally=counted, took=took, allowed=None if no.kind == "throttled" else due)
     if dice.random() < options.lost_replies:
         counted["lost replies"] = 1.0
-        reply, took = replace(reply, body={"lost": True, "left": reply.body.get("left")}), took + _LOST
+        reply, took = replace(reply, body={"lost": True}), took + _LOST
     return replace(reply, tally={**counted, **reply.tally}, took=took + reply.took, allowed=due)
 
 

@@ -57,8 +57,10 @@ class Link:
 
     def _take(self) -> socket.socket:
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
+            while self._idle:
+                if _open(self._idle[-1]):
+                    return self._idle.pop()
+                self._idle.pop().close()  # the process ended meanwhile
         return self._connected() or self._started()
 
     def _connected(self) -> socket.socket | None:
@@ -107,6 +109,15 @@ def _start(directory: Path) -> None:
         finally:
             os.close(writer)
         ready.read()  # ends when it listens, or when it is dead
+
+
+def _open(connection: socket.socket) -> bool:
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 def _line(connection: socket.socket) -> bytes:

@@ -81,7 +81,7 @@ class Server:
             store.adopt(request["settings"])
         seed = store.cloud.settings.seed
         self._calls[verb, name] += verb not in FREE
-        dice = random.Random(f"{seed}/{verb}/{name}/{self._calls[verb, name]}")  # noqa: S311
+        dice = random.Random(f"{seed}/{store.start}/{verb}/{name}/{self._calls[verb, name]}")  # noqa: S311
         reply = answer(store.cloud, request, now, dice, lambda vm, n: random.Random(f"{seed}/{vm}/{n}"))  # noqa: S311
         store.apply(reply, now)
         self._ending = verb == "end" and not store.cloud.machines

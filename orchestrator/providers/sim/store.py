@@ -32,6 +32,9 @@ class Store:
         for (text,) in self._db.execute("SELECT facts FROM vm"):
             self.cloud.put(parse(json.loads(text)))
         self.cloud.free = facts.get("free", [])
+        self.start = int(facts.get("start", 0)) + 1
+        """How often the process was started: calls after that are other calls, and have other luck."""
+        self._keep("start", self.start)
 
     def adopt(self, found: Mapping[str, Any]) -> None:
         """The cloud behaves by those settings from now on."""
