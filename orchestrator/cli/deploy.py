@@ -20,7 +20,7 @@ from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.deploy.context import Context
-    from orchestrator.deploy.events import Report
+    from orchestrator.deploy.report import Report
     from orchestrator.deploy.plan import Plan
 
 _SITE_HELP = "The site spec; default ./site.yaml, or the file that ORCHESTRATE_SITE names."

@@ -19,13 +19,11 @@ from typing import TYPE_CHECKING, TextIO
 
 from orchestrator.deploy.events import (
     Closed,
-    Ended,
     Event,
     Finished,
     Noted,
     Planned,
     Progressed,
-    Result,
     Sink,
     Started,
     as_json,
@@ -33,6 +31,7 @@ from orchestrator.deploy.events import (
 from orchestrator.deploy.model import Action
 from orchestrator.deploy.order import predicted
 from orchestrator.deploy.plan import Change
+from orchestrator.deploy.report import Ended, Result
 from orchestrator.units import format_duration
 
 if TYPE_CHECKING:

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 from orchestrator.deploy.context import Context
-from orchestrator.deploy.model import Health, Target, World
+from orchestrator.deploy.model import Action, HasHealths, Health, Target, World
+from orchestrator.deploy.plan import Change
 from orchestrator.deploy.spec import is_pet, wanted
 from orchestrator.errors import GridError
 from orchestrator.providers.base import Machine, MachineState
 from orchestrator.runtime.clock import each
 
-_POLL = 0.25  # seconds between looks at a machine that does not answer
+_FIRST, _LONGEST, _GROWTH = 0.25, 5.0, 1.4  # seconds between looks at machines that do not answer
 _ASKERS = 16
 
 
 def machines(ctx: Context) -> tuple[Machine, ...]:
     """All machines of ours at all providers. One provider that does not answer fails it: half a
     world would make a plan that destroys or doubles the other half."""
-    lists = each(ctx.clock, ctx.providers.values(), lambda provider: provider.list(), _ASKERS)
+    lists = each(ctx.clock, ctx.guards.values(), lambda provider: provider.list(), _ASKERS)
     found = tuple(machine for listed in lists for machine in listed)
     ctx.fleet.remember(found)
     return found
 
 
-def observe(ctx: Context, *, grace: float = 0.0, health: bool = True) -> World:
-    """The world as ``decide`` may see it. Machines that do not answer get ``grace`` seconds to do so."""
+def observe(ctx: Context, *, grace: float = 0.0, health: bool = True, well: Collection[str] = ()) -> World:
+    """The world as ``decide`` may see it. Machines that do not answer get ``grace`` seconds to do so;
+    those in ``well`` were seen working just now and are not asked."""
     there = machines(ctx)
     overrides = ctx.ledger.overrides()
     want = wanted(ctx.site, overrides)
@@ -39,8 +43,10 @@ def observe(ctx: Context, *, grace: float = 0.0, health: bool = True) -> World:
         for machine in there
         if machine.state is MachineState.RUNNING
         and machine.name in want
+        and machine.name not in well
         and machine.applied == digests.get(machine.name, machine.applied)
     ]
+    known = {machine.name: Health(True) for machine in there if machine.name in well}
     return World(
         now=ctx.clock.now(),
         machines=there,
@@ -48,10 +54,17 @@ def observe(ctx: Context, *, grace: float = 0.0, health: bool = True) -> World:
         open=ctx.ledger.open_intents(),
         overrides=overrides,
         digests=digests,
-        health=healths(ctx, asked, grace) if health else {},
-        jobs=_jobs(ctx, [machine for machine in there if machine.name not in want]),
+        health=healths(ctx, asked, grace) | known if health else {},
         seconds=ctx.ledger.seconds(),
+        failures=ctx.ledger.failures(),
+        offerings={name: guard.offerings() for name, guard in ctx.guards.items()},
     )
+
+
+def leaving(ctx: Context, world: World, changes: Iterable[Change]) -> World:
+    """``world`` with the running tasks of the workers that ``changes`` take away."""
+    names = {c.object for c in changes if c.action in (Action.DESTROY, Action.REPLACE) and not is_pet(c.role)}
+    return replace(world, jobs=_jobs(ctx, [machine for machine in world.machines if machine.name in names]))
 
 
 def healths(
@@ -64,17 +77,28 @@ def healths(
     ``patience`` seconds have passed, or the user stops. ``tell`` hears who is not well yet."""
     until = ctx.clock.monotonic() + patience
     found: dict[str, Health] = {}
+    pause = _FIRST
     left = list(asked)
     while left:
-        answers = each(ctx.clock, left, lambda machine: ask(ctx, machine), _ASKERS)
-        found |= {machine.name: answer for machine, answer in zip(left, answers, strict=True)}
+        found |= _answers(ctx, left)
         left = [machine for machine in left if not found[machine.name].ok]
-        if not left or ctx.clock.monotonic() + _POLL > until:
+        if not left or ctx.clock.monotonic() + pause > until:
             break
         tell({machine.name: found[machine.name] for machine in left})
-        if ctx.clock.wait(ctx.stop, _POLL):
+        if ctx.clock.wait(ctx.stop, pause):
             break
+        pause = min(pause * _GROWTH, _LONGEST)
     return found
+
+
+def _answers(ctx: Context, asked: Sequence[Machine]) -> dict[str, Health]:
+    found: dict[str, Health] = {}
+    if isinstance(ctx.workload, HasHealths):
+        with suppress(GridError):
+            found |= ctx.workload.healths(asked)
+    left = [machine for machine in asked if machine.name not in found]
+    answers = each(ctx.clock, left, lambda machine: ask(ctx, machine), _ASKERS)
+    return found | {machine.name: answer for machine, answer in zip(left, answers, strict=True)}
 
 
 def ask(ctx: Context, machine: Machine) -> Health:
@@ -86,7 +110,7 @@ def ask(ctx: Context, machine: Machine) -> Health:
 
 
 def _jobs(ctx: Context, leaving: Sequence[Machine]) -> dict[str, tuple[int, ...]]:
-    """Running tasks of the workers that are to go; unknown counts as none: ``drain`` asks again."""
+    """Running tasks of the workers that are to go; unknown counts as none: it is asked again before they go."""
 
     def on(machine: Machine) -> tuple[int, ...]:
         try:
@@ -94,6 +118,6 @@ def _jobs(ctx: Context, leaving: Sequence[Machine]) -> dict[str, tuple[int, ...]
         except GridError:
             return ()
 
-    workers = [m for m in leaving if not is_pet(m.role) and m.state is MachineState.RUNNING]
+    workers = [m for m in leaving if m.state is MachineState.RUNNING]
     found = zip(workers, each(ctx.clock, workers, on, _ASKERS), strict=True)
     return {machine.name: tasks for machine, tasks in found if tasks}

@@ -28,6 +28,8 @@ from orchestrator.errors import GridError, PermanentError, TemporaryError
 from orchestrator.runtime.clock import Clock
 from orchestrator.states import advance
 
+# A drain that failed has left the machine as it was: still to be drained, or undrained.
+_FAILING = frozenset(PROGRESS) - {Action.DRAIN, Action.UNDRAIN}
 TTL = 15.0  # seconds after which a holder that does not renew has lost its lease
 
 
@@ -93,26 +95,27 @@ class Session:
                     self._move(connection, change, PROGRESS[change.action][0], now)
         return ids
 
-    def close(self, outcomes: Iterable[tuple[int, Change, IntentState, str]]) -> None:
-        """Each (intent, change, state, error) is on disk, with the stage its machine has by it."""
+    def close(self, outcomes: Iterable[tuple[int, Change, IntentState, str, str]]) -> None:
+        """Each (intent, change, state, error, place) is on disk, with the stage its machine has by it."""
         now = self._world.now()
         with self._guarded() as connection:
-            for intent, change, state, error in outcomes:
-                self._close(connection, intent, state, error, now)
+            for intent, change, state, error, place in outcomes:
+                self._close(connection, intent, state, error, now, place)
                 if change.action in PROGRESS and state is IntentState.DONE:
                     self._move(connection, change, PROGRESS[change.action][1], now)
-                elif change.action in PROGRESS and state is IntentState.FAILED:
+                elif change.action in _FAILING and state is IntentState.FAILED:
                     self._move(connection, change, Stage.FAILED, now)
 
-    def ready(self, machines: Iterable[str]) -> None:
-        """Those machines were seen doing their work."""
+    def seen(self, well: Iterable[str], ill: Iterable[str] = ()) -> None:
+        """Those machines were seen doing their work; those ill did none in all the time they were given."""
         now = self._world.now()
-        known = [r for name in machines if (r := self._records.get(name)) and r.stage is not Stage.READY]
+        news = dict.fromkeys(well, Stage.READY) | dict.fromkeys(ill, Stage.FAILED)
+        known = [r for name, stage in news.items() if (r := self._records.get(name)) and r.stage is not stage]
         if not known:
             return
         with self._guarded() as connection:
             for record in known:
-                self._store(connection, record, advance(STAGES, record.stage, Stage.READY), now)
+                self._store(connection, record, advance(STAGES, record.stage, news[record.name]), now)
 
     def settle(self, verdicts: Sequence[Settled]) -> None:
         """Intents that a crash left open are closed as they were found."""
@@ -193,12 +196,19 @@ class Session:
             "site": self._site, "epoch": self.epoch, "object": change.object, "action": change.action,
             "key": change.object, "group_name": change.group, "role": change.role, "provider": change.provider,
             "state": IntentState.OPEN, "reason": change.reason, "keep_data": keep_data, "opened": now, "error": "",
+            "place": "",
         }  # fmt: skip
 
     def _close(
-        self, connection: sa.Connection, intent: int, state: IntentState, error: str, now: float
+        self,
+        connection: sa.Connection,
+        intent: int,
+        state: IntentState,
+        error: str,
+        now: float,
+        place: str = "",
     ) -> None:
-        values = {"state": state, "error": error, "closed": now}
+        values = {"state": state, "error": error, "closed": now, "place": place}
         connection.execute(tables.intent.update().where(tables.intent.c.id == intent).values(**values))
 
     def _move(self, connection: sa.Connection, change: Change, stage: Stage, now: float) -> None:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from orchestrator.errors import TemporaryError
-
-T = TypeVar("T")
 
 
 class QuotaExceeded(TemporaryError):
     """The infrastructure has no room for another machine; another provider or a later time may."""
-
 
 
 class MachineState(StrEnum):
@@ -106,10 +103,8 @@ class HasOfferings(Protocol):
     def offerings(self) -> Mapping[str, Offering]: ...
 
 
-def able(provider: object, kind: type[T]) -> T | None:
-    """The provider as one of the optional ports above, None when it is not; wrappers are looked through."""
-    while not isinstance(provider, kind):
-        provider = getattr(provider, "inner", None)
-        if provider is None:
-            return None
+def bare(provider: object) -> object:
+    """The adapter itself, whatever is wrapped around it: whether it has an optional port is asked of it."""
+    while (inner := getattr(provider, "inner", None)) is not None:
+        provider = inner
     return provider

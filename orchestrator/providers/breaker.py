@@ -49,7 +49,7 @@ class Breaker:
         """Seconds until a trial may be made; 0 when no time has to pass."""
         if self.opened is None:
             return 0.0
-        return max(0.0, self.opened + COOL * 2**self.probes - now)
+        return max(0.0, self.opened + COOL * 2.0**self.probes - now)
 
     def begun(self) -> None:
         """One more is being made."""

@@ -28,4 +28,4 @@ class Bucket:
 
 def back_off(tried: int, retry_in: float) -> float:
     """Seconds until the next try, after ``tried`` that failed and the last one's own advice."""
-    return min(LONGEST, max(retry_in, SHORTEST * 2 ** (tried - 1)))
+    return min(LONGEST, max(retry_in, SHORTEST * 2.0 ** (tried - 1)))

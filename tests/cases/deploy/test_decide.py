@@ -107,7 +107,7 @@ def test_case(case: dict[str, Any]) -> None:
             planned(case)
         return
     plan = planned(case)
-    found = [(f"{change.action} {change.object}", frozenset(change.needs)) for change in plan.changes]
+    found = [(f"{change.action} {change.object}", frozenset((*change.needs, *change.after))) for change in plan.changes]
     assert sorted(found, key=str) == sorted(map(parsed, case["plan"]), key=str)
     assert all(change.reason for change in plan.changes)
     destroyed = [change.object for change in plan.changes if change.action is Action.DESTROY]

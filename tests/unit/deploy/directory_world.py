@@ -167,8 +167,14 @@ class DirectoryWorkload:
         return self.jobs.get(machine.name, [])
 
     def drain(self, machine: Machine) -> None:
+        if (error := self.fault("drain", machine.name)) is not None:
+            raise error
         self.drained.append(machine.name)
         self.jobs.pop(machine.name, None)
+
+    def undrain(self, machine: Machine) -> None:
+        if machine.name in self.drained:
+            self.drained.remove(machine.name)
 
 
 def a_site(workers: int = 2, **groups: Mapping[str, Any]) -> Site:
