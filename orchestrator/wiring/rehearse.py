@@ -13,8 +13,9 @@ from typing import Any
 
 from orchestrator.deploy import commands
 from orchestrator.deploy.context import Context
-from orchestrator.deploy.events import Ended, Report, Sink
+from orchestrator.deploy.events import Sink
 from orchestrator.deploy.ledger import Ledger
+from orchestrator.deploy.report import Ended, Report
 from orchestrator.errors import UserError
 from orchestrator.site.providers import SimProvider as SimSettings
 from orchestrator.site.schema import Role, Site
