@@ -24,10 +24,10 @@ def again(plan: Plan, report: Report) -> Plan | None:
     hopeless |= {
         change.id for change in plan.changes if change.removes and change.group in _hollow(plan, report)
     }
-    stormed = {result.change.object for result in report.results if result.storm}
+    stormed = {result.change.group for result in report.results if result.storm}
     blocked: set[str] = set()
     for change in plan.changes:  # a change comes after those it needs, or depends on none of them
-        if change.id in hopeless or change.object in stormed or not blocked.isdisjoint(change.needs):
+        if change.id in hopeless or change.group in stormed or not blocked.isdisjoint(change.needs):
             blocked.add(change.id)
     left = {change.id for change in plan.changes} - blocked
     failed = {r.change.object for r in report.of(Ended.FAILED)} | {
