@@ -29,6 +29,7 @@ from orchestrator.runtime.clock import Inbox, aside
 
 T = TypeVar("T")
 _MAKING = ("create:", "adopt:", "replace:")
+_GATHER = 0.1  # seconds that outcomes wait for others: each write of the ledger is a write of the disk
 _TICK = 0.25  # seconds: the longest nap of the loop, so that Ctrl-C is noticed
 
 
@@ -193,7 +194,7 @@ class Apply:
     def _collect(self) -> None:
         """Take in all that was reported; their outcomes go to disk in one transaction."""
         todo: list[Callable[[], None]] = []
-        pause = min(_TICK, self._boots.pause, self._runs.pause, self._lines.pause)
+        pause = min(_TICK, self._boots.pause, self._runs.pause, self._lines.pause, self._tally.pause(_GATHER))
         try:
             todo.append(self._inbox.get(pause or 0.001 if self._waits else 0.0))
             while True:
@@ -205,11 +206,11 @@ class Apply:
         if self._ctx.stop.is_set():
             for change in self._boots.drop():
                 self._failed(change, actions.Interrupted(f"{change.object} was still booting"))
-        self._tally.flush()
+        self._tally.flush(_GATHER)
 
     @property
     def _waits(self) -> bool:
-        return bool(self._tally.running or self._lines.waiting or self._runs.waiting)
+        return bool(self._tally.running or self._lines.any or self._runs.waiting)
 
     def _made(self, change: Change, machine: Machine) -> None:
         self._seen(machine)

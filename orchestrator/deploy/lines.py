@@ -19,6 +19,7 @@ from orchestrator.providers.guard import Kind
 CALLS = frozenset({Action.CREATE, Action.REPLACE, Action.DESTROY, Action.DRAIN, Action.UNDRAIN})
 _MAKING = (Action.CREATE, Action.REPLACE)
 _LONG = 60.0
+_GATHER = 0.1  # seconds that a few free hands wait for more
 
 
 class Stormed(PermanentError):
@@ -32,6 +33,7 @@ class Lines:
         self._ctx = ctx
         self._waiting: dict[tuple[str, Kind | None], deque[Change]] = {}
         self._calls: Counter[str] = Counter()  # per provider
+        self._free: dict[str, float] = {}  # provider → since when a few hands wait for more
         self.pause = _LONG  # seconds until a breaker may let the next one through
 
     def add(self, change: Change) -> None:
@@ -43,12 +45,20 @@ class Lines:
         """Ids of the changes that wait."""
         return {change.id for line in self._waiting.values() for change in line}
 
+    @property
+    def any(self) -> bool:
+        """Some change waits."""
+        return any(self._waiting.values())
+
     def take(self) -> tuple[list[Change], list[tuple[Change, Stormed]]]:
         """Changes whose call starts now, and those that are given up."""
         chosen: list[Change] = []
         refused: list[tuple[Change, Stormed]] = []
         self.pause = _LONG
+        closed = {provider for provider, _ in self._waiting if not self._worth(provider)}
         for (provider, kind), line in self._waiting.items():
+            if provider in closed:
+                continue
             guard = self._ctx.provider(provider)
             while line and self._calls[provider] < self._ctx.parallel(provider):
                 answer, pause = (Answer.GO, 0.0) if kind is None else guard.admit(kind)
@@ -64,6 +74,22 @@ class Lines:
                         guard.begun(kind)
                     chosen.append(line.popleft())
         return chosen, refused
+
+    def _worth(self, provider: str) -> bool:
+        """Enough hands are free, or have been for a while: what starts together has its intents written
+        together, and a quarter of the hands at a time keeps the disk from setting the pace."""
+        many, busy = self._ctx.parallel(provider), self._calls[provider]
+        if not busy or many - busy >= max(1, many // 4):
+            self._free.pop(provider, None)
+            return True
+        now = self._ctx.clock.monotonic()
+        since = self._free.setdefault(provider, now) if busy < many else now
+        if now - since >= _GATHER:
+            self._free.pop(provider, None)
+            return True
+        if busy < many:
+            self.pause = min(self.pause, max(0.001, since + _GATHER - now))
+        return False
 
     def _storm(self, change: Change) -> Stormed:
         kind = _kind(change)

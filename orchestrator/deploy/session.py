@@ -30,6 +30,7 @@ from orchestrator.states import advance
 
 # A drain that failed has left the machine as it was: still to be drained, or undrained.
 _FAILING = frozenset(PROGRESS) - {Action.DRAIN, Action.UNDRAIN}
+Outcome = tuple[int, Change, IntentState, str, str]  # intent, change, state, error, place
 TTL = 15.0  # seconds after which a holder that does not renew has lost its lease
 
 
@@ -75,11 +76,17 @@ class Session:
             if kind is None and not self.lost.is_set():
                 raise
 
-    def open(self, changes: Sequence[Change], keep_data: bool = False) -> list[int]:
-        """An open intent for each change is on disk; intents left open on the same objects are closed."""
+    def open(
+        self, changes: Sequence[Change], keep_data: bool = False, outcomes: Iterable[Outcome] = ()
+    ) -> list[int]:
+        """An open intent for each change is on disk; intents left open on the same objects are closed.
+
+        ``outcomes`` (as for ``close``) go with them, in the same transaction.
+        """
         now, ids = self._world.now(), []
         table = tables.intent
         with self._guarded() as connection:
+            self._closed(connection, outcomes, now)
             for change in changes:
                 older = (table.c.site == self._site) & (table.c.object == change.object)
                 connection.execute(
@@ -95,16 +102,18 @@ class Session:
                     self._move(connection, change, PROGRESS[change.action][0], now)
         return ids
 
-    def close(self, outcomes: Iterable[tuple[int, Change, IntentState, str, str]]) -> None:
+    def close(self, outcomes: Iterable[Outcome]) -> None:
         """Each (intent, change, state, error, place) is on disk, with the stage its machine has by it."""
-        now = self._world.now()
         with self._guarded() as connection:
-            for intent, change, state, error, place in outcomes:
-                self._close(connection, intent, state, error, now, place)
-                if change.action in PROGRESS and state is IntentState.DONE:
-                    self._move(connection, change, PROGRESS[change.action][1], now)
-                elif change.action in _FAILING and state is IntentState.FAILED:
-                    self._move(connection, change, Stage.FAILED, now)
+            self._closed(connection, outcomes, self._world.now())
+
+    def _closed(self, connection: sa.Connection, outcomes: Iterable[Outcome], now: float) -> None:
+        for intent, change, state, error, place in outcomes:
+            self._close(connection, intent, state, error, now, place)
+            if change.action in PROGRESS and state is IntentState.DONE:
+                self._move(connection, change, PROGRESS[change.action][1], now)
+            elif change.action in _FAILING and state is IntentState.FAILED:
+                self._move(connection, change, Stage.FAILED, now)
 
     def seen(self, well: Iterable[str], ill: Iterable[str] = ()) -> None:
         """Those machines were seen doing their work; those ill did none in all the time they were given."""

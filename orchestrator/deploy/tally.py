@@ -13,7 +13,7 @@ from orchestrator.deploy.model import Action, IntentState
 from orchestrator.deploy.order import Schedule
 from orchestrator.deploy.plan import Change, Plan
 from orchestrator.deploy.report import Ended, Report, Result
-from orchestrator.deploy.session import Session
+from orchestrator.deploy.session import Outcome, Session
 from orchestrator.errors import GridError, TemporaryError
 from orchestrator.providers.base import Machine
 
@@ -32,7 +32,8 @@ class Tally:
         self.well, self.ill = set(well), set[str]()
         self._results: list[Result] = []
         self._told = 0
-        self._closing: list[tuple[int, Change, IntentState, str, str]] = []
+        self._closing: list[Outcome] = []
+        self._oldest = 0.0  # when the first of them ended
         self._started = ctx.clock.monotonic()
 
     def begin(self, changes: Sequence[Change]) -> None:
@@ -40,7 +41,9 @@ class Tally:
         if not changes:
             return
         now = self._ctx.clock.monotonic()
-        intents = self._session.open(changes, self._plan.keep_data)
+        intents = self._session.open(changes, self._plan.keep_data, self._closing)
+        self._closing = []
+        self.flush()
         for change, intent in zip(changes, intents, strict=True):
             self.running[change.id] = (change, intent, now)
             self._ctx.sink(Started(change))
@@ -69,14 +72,21 @@ class Tally:
         self._results.append(Result(change, Ended.SKIPPED, error=why, storm=True))
         self._give_up(change, Ended.SKIPPED, f"needs {change.id}, which was not tried")
 
-    def flush(self) -> None:
-        """Outcomes are on disk, in one transaction, and then told."""
+    def flush(self, patience: float = 0.0) -> None:
+        """Outcomes are on disk, in one transaction, and then told; those younger than ``patience`` seconds
+        may wait for the next intents. Until then a crash has them looked up."""
+        if self._closing and self.running and self._ctx.clock.monotonic() - self._oldest < patience:
+            return
         if self._closing:
             self._session.close(self._closing)
             self._closing = []
         for result in self._results[self._told :]:
             self._ctx.sink(Finished(result))
         self._told = len(self._results)
+
+    def pause(self, patience: float) -> float:
+        """Seconds until the outcomes that wait must be written; large when none does."""
+        return max(0.0, self._oldest + patience - self._ctx.clock.monotonic()) if self._closing else 60.0
 
     def report(self) -> Report:
         """What came of it; changes that were never begun are interrupted."""
@@ -107,6 +117,8 @@ class Tally:
         place: str = "",
     ) -> None:
         _, intent, start = self.running.pop(change.id)
+        if not self._closing:
+            self._oldest = self._ctx.clock.monotonic()
         self._closing.append((intent, change, _STATES[ended], error, place))
         seconds = self._ctx.clock.monotonic() - start
         self._results.append(Result(change, ended, seconds, error, file, temporary))
