@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.deploy import Json, SiteArgument
+from orchestrator.cli.common import Json, SiteArgument
 from orchestrator.errors import UserError
 
 _HERE = Path("site.yaml")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from orchestrator.deploy import removal, tidy
 from orchestrator.deploy.context import Context
 from orchestrator.deploy.converge import ANY, Confirm, ask, carry_out, converge, look
 from orchestrator.deploy.decide import decide, decide_down
@@ -25,7 +27,30 @@ def _always(_: Plan) -> bool:
 
 def plan(ctx: Context, limit: str = "") -> Plan:
     """What ``up`` would do now. Nothing is changed or written, and no lease is needed."""
-    return look(ctx, limit, grace=ctx.limits.grace)[1]
+    world, made = look(ctx, limit, grace=ctx.limits.grace)
+    found = removal.removals(ctx.site, world, made)
+    if not found:
+        return made
+    many = sum(each.gone for each in found)
+    note = f"removes {', '.join(map(str, found))}: `up` wants --yes-remove {many} for that"
+    return replace(made, notes=(*made.notes, note))
+
+
+def gc(ctx: Context, confirm: Confirm = _always, yes_remove: int = 0) -> Report:
+    """Nothing of ours exists at any provider that the site spec does not want."""
+    with _lease(ctx) as session:
+        return tidy.gc(ctx, session, confirm, yes_remove)
+
+
+def adopt(ctx: Context, names: Sequence[str] = ()) -> Report:
+    """Machines of ours that the ledger does not know (all when none is named) are in it from now on.
+
+    ``<group>-<n>`` will do for a name.
+    """
+    prefix = f"{ctx.site.site}-"
+    full = [name if name.startswith(prefix) else prefix + name for name in names]
+    with _lease(ctx) as session:
+        return tidy.adopt(ctx, session, full)
 
 
 def up(

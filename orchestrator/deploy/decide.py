@@ -38,7 +38,7 @@ def decide(site: Site, world: World, limit: str = "") -> Plan:
     ``limit`` narrows it to one group: UserError when a group it needs is not up.
     """
     wanted = placed(site, world)
-    changes = rolled(site, world, drained(_wanted(site, world, wanted), world))
+    changes = drained(rolled(site, world, _wanted(site, world, wanted)), world)
     changes += surplus(site, world, wanted)
     changes += verifications(site, world, changes)
     changes = ordered(site, changes)

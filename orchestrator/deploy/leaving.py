@@ -42,17 +42,17 @@ def surplus(site: Site, world: World, wanted: Mapping[str, specs.Wanted]) -> lis
 def drained(changes: Sequence[Change], world: World) -> list[Change]:
     """``changes``, each that takes a machine with running tasks away after a drain."""
     torn = half_gone(world)  # drained already
-    drains = {
-        c.object: Change(
-            f"drain:{c.object}", Action.DRAIN, c.object, c.group, c.role, c.previous or c.provider, c.reason,
-            needs=c.needs, jobs=c.jobs,
-        )
-        for c in changes
-        if c.jobs and c.object not in torn and c.action in (Action.DESTROY, Action.REPLACE)
-    }  # fmt: skip
-    return [*drains.values()] + [
-        replace(c, needs=(*c.needs, drains[c.object].id)) if c.object in drains else c for c in changes
-    ]
+    result: list[Change] = []
+    for c in changes:
+        if c.jobs and c.object not in torn and c.action in (Action.DESTROY, Action.REPLACE):
+            drain = Change(
+                f"drain:{c.object}", Action.DRAIN, c.object, c.group, c.role, c.previous or c.provider, c.reason,
+                needs=c.needs, jobs=c.jobs,
+            )  # fmt: skip
+            result.append(drain)
+            c = replace(c, needs=(*c.needs, drain.id))
+        result.append(c)
+    return result
 
 
 def fragments(site: Site, world: World) -> list[Machine]:

@@ -96,6 +96,28 @@ class HasShell(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Object:
+    """Something that carries our tag and is not a machine: a volume, a key, a security group."""
+
+    kind: str
+    id: str
+    machine: str = ""  # the machine it was made for; "" when it serves all
+
+
+@runtime_checkable
+class HasObjects(Protocol):
+    """A provider where machines have parts that can outlive them."""
+
+    def objects(self) -> Sequence[Object]:
+        """All that carry our tag."""
+        ...
+
+    def remove(self, thing: Object) -> None:
+        """It is gone; silent if it is gone already."""
+        ...
+
+
 @runtime_checkable
 class HasOfferings(Protocol):
     """A provider that tells its sizes of machines."""

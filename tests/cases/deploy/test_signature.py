@@ -25,7 +25,9 @@ def test_what_differs_from_machine_to_machine_does_not_matter(n: int, address: o
 
 
 def test_the_most_frequent_kind_comes_first() -> None:
-    failures = [("m-1", "m-1: disk full", "")] + [(f"m-{n}", f"m-{n}: the mirror answered 404", f"f{n}") for n in (2, 3)]
+    failures = [("m-1", "m-1: disk full", "")] + [
+        (f"m-{n}", f"m-{n}: the mirror answered 404", f"f{n}") for n in (2, 3)
+    ]
     kinds = grouped(failures)
     assert [str(kind) for kind in kinds] == ["2 machines: the mirror answered 404", "m-1: disk full"]
     assert kinds[0].evidence == "f2"

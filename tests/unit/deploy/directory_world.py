@@ -119,6 +119,7 @@ class DirectoryProvider:
             applied, drift = "", ("etc/central.json",)
         return Machine(
             facts["name"], facts["group"], facts["role"], self.name, state, "127.0.0.1", str(folder), facts["tags"],
+            connection={"ansible_connection": "local"},
             applied=applied, drift=drift,
         )  # fmt: skip
 

@@ -16,7 +16,9 @@ from orchestrator.runtime.virtual import VirtualClock
 NOW = 1_700_000_000.0
 
 
-def test_a_storm_stops_after_a_bounded_number_of_machines_and_other_groups_are_finished(tmp_path: Path) -> None:
+def test_a_storm_stops_after_a_bounded_number_of_machines_and_other_groups_are_finished(
+    tmp_path: Path,
+) -> None:
     def bad(verb: str, name: str) -> GridError | None:
         return PermanentError("no bootable disk") if verb == "boot" and "-farm-" in name else None
 
