@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.deploy.context import Context
 from orchestrator.deploy.model import Health
-from orchestrator.deploy.observe import healths
+from orchestrator.deploy.observe import healths, returned
 from orchestrator.deploy.plan import Change
 from orchestrator.deploy.spec import is_pet, machine_spec, with_context
 from orchestrator.errors import GridError, TemporaryError
@@ -88,22 +88,27 @@ def verify(
     missing: Sequence[str],
     tell: Callable[[str], None],
 ) -> Checked:
-    """Which machines of the group do their work, after all had their time; ``missing`` do not run at all."""
+    """Which machines of the group do their work, after all had their time; ``missing`` do not exist."""
 
     def waiting(ill: Mapping[str, Health]) -> None:
         name, health = next(iter(ill.items()))
         tell(f"{name}: {health.what}" + (f" (and {len(ill) - 1} more)" if len(ill) > 1 else ""))
 
-    found = healths(ctx, machines, ctx.limits.verify, waiting)
+    until = ctx.clock.monotonic() + ctx.limits.verify
+    found = healths(ctx, [m for m in machines if m.state is MachineState.RUNNING], ctx.limits.verify, waiting)
+    cut = [machine for machine in machines if machine.state is MachineState.UNREACHABLE]
+    back = returned(ctx, cut, until) if cut else []
+    found |= healths(ctx, back, until - ctx.clock.monotonic(), waiting)
+    down = [*(m.name for m in machines if m.name not in found), *missing]
     well = tuple(name for name, health in found.items() if health.ok)
     ill = {name: health.what for name, health in found.items() if not health.ok}
-    if ill and ctx.stop.is_set():
+    if (ill or down) and ctx.stop.is_set():
         return Checked(well, Interrupted(f"group {change.object} was not ready yet"))
     told = [f"{name}: {what}" for name, what in list(ill.items())[:5]]
-    if missing:
-        told.append(f"group {change.object}: {', '.join(missing[:5])} not running")
+    if down:
+        told.append(f"group {change.object}: {', '.join(down[:5])} not running")
     if not told:
         return Checked(well)
-    waited = f" (waited {ctx.limits.verify:.0f} s)" if ill else ""
-    error = TemporaryError("; ".join(told) + waited, machines=[*sorted(ill), *missing])
+    waited = f" (waited {ctx.limits.verify:.0f} s)" if ill or cut else ""
+    error = TemporaryError("; ".join(told) + waited, machines=[*sorted(ill), *down])
     return Checked(well, error, tuple(ill))

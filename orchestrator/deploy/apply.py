@@ -139,11 +139,9 @@ class Apply:
         if not any(need.startswith("verify:") for need in change.needs):
             asked = [name for name in asked if name not in self._tally.well]
         mine = [self.machines[name] for name in asked if name in self.machines]
-        up = [machine for machine in mine if machine.state is MachineState.RUNNING]
-        running = {machine.name for machine in up}
-        down = [name for name in asked if name not in running]
+        missing = [name for name in asked if name not in self.machines]
         tell = self._teller(change)
-        self._submit(change, lambda: actions.verify(self._ctx, change, up, down, tell), self._verified)
+        self._submit(change, lambda: actions.verify(self._ctx, change, mine, missing, tell), self._verified)
 
     def _teller(self, change: Change) -> Callable[[str], None]:
         return lambda text: self._inbox.put(lambda: self._ctx.sink(Progressed(change, text)))

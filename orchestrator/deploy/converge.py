@@ -95,12 +95,14 @@ def _rounds(ctx: Context, session: Session, report: Report, made: Plan, limit: s
         if report.exit_code in (0, 130):
             break
         world, plan = look(ctx, limit, well=report.well)
+        troubled = {change.object for change in plan.changes}
+        report = report.still(troubled)
         more = again(plan, report)
         if more is None or {change.object for change in more.destroys_data} - lost:
             break
         many = sum(change.action is not Action.VERIFY for change in more.work)
-        ctx.sink(Noted(f"not all came up: another {many} change{'s' if many > 1 else ''}"))
-        report = report.then(carry_out(ctx, session, more, world, report.well))
+        ctx.sink(Noted(f"not all came up: {many} to be made again" if many else "not all came up: looked at again"))
+        report = report.then(carry_out(ctx, session, more, world, report.well - troubled))
     return report
 
 

@@ -10,7 +10,7 @@ from orchestrator.deploy.context import Context
 from orchestrator.deploy.model import Action, HasHealths, Health, Target, World
 from orchestrator.deploy.plan import Change
 from orchestrator.deploy.spec import is_pet, wanted
-from orchestrator.errors import GridError
+from orchestrator.errors import GridError, TemporaryError
 from orchestrator.providers.base import Machine, MachineState
 from orchestrator.runtime.clock import each
 
@@ -46,7 +46,7 @@ def observe(ctx: Context, *, grace: float = 0.0, health: bool = True, well: Coll
         and machine.name not in well
         and machine.applied == digests.get(machine.name, machine.applied)
     ]
-    known = {machine.name: Health(True) for machine in there if machine.name in well}
+    known = {m.name: Health(True) for m in there if m.name in well and m.state is MachineState.RUNNING}
     return World(
         now=ctx.clock.now(),
         machines=there,
@@ -89,6 +89,22 @@ def healths(
             break
         pause = min(pause * _GROWTH, _LONGEST)
     return found
+
+
+def returned(ctx: Context, cut: Sequence[Machine], until: float) -> list[Machine]:
+    """Of machines that cannot be reached, those that can be again before the clock says ``until``."""
+    names, pause = {machine.name for machine in cut}, _FIRST
+    while True:
+        if ctx.clock.wait(ctx.stop, pause):
+            return []
+        listed: list[Machine] = []
+        for provider in {machine.provider for machine in cut}:
+            with suppress(TemporaryError):
+                listed += ctx.provider(provider).list()
+        back = [m for m in listed if m.name in names and m.state is MachineState.RUNNING]
+        if len(back) == len(names) or ctx.clock.monotonic() + pause > until:
+            return back
+        pause = min(pause * _GROWTH, _LONGEST)
 
 
 def _answers(ctx: Context, asked: Sequence[Machine]) -> dict[str, Health]:

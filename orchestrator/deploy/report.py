@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from orchestrator.deploy.model import Action
@@ -68,6 +68,13 @@ class Report:
             (*self.mended, *gone, *later.mended),
             self.well | later.well,
         )
+
+    def still(self, objects: Collection[str]) -> Report:
+        """This, when only those objects are not as they should be: other failures have mended themselves."""
+        mended = tuple(r for r in self.of(Ended.FAILED) if r.change.object not in objects)
+        over = (Ended.FAILED, Ended.SKIPPED)
+        kept = tuple(r for r in self.results if r.ended not in over or r.change.object in objects)
+        return replace(self, results=kept, mended=(*self.mended, *mended))
 
     @property
     def exit_code(self) -> int:

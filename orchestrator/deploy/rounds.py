@@ -37,7 +37,8 @@ def again(plan: Plan, report: Report) -> Plan | None:
         for name in _group(plan, r.change)
     }
     made = [c for c in plan.changes if c.id in left and c.action in _MAKING and c.object in failed]
-    if not made:
+    cut = any(c.action is Action.NONE for c in plan.changes)  # unreachable: waited for once more
+    if not made and not cut:
         return None
     return replace(plan, changes=tuple(only(plan.changes, left)))
 

@@ -85,7 +85,7 @@ def test_an_edit_that_removes_many_must_say_how_many(tmp_path: Path) -> None:
     commands.up(DirectoryWorld(tmp_path, a_site(12)).context())
     world = DirectoryWorld(tmp_path, a_site(2))
     world.provider.calls.clear()
-    with pytest.raises(UserError, match="10 of the 12 machines of group workers.*--yes-remove 10"):
+    with pytest.raises(UserError, match=r"10 of the 12 machines of group workers.*--yes-remove 10"):
         commands.up(world.context())
     assert world.provider.calls == []
     assert "--yes-remove 10" in commands.plan(world.context()).notes[0]
