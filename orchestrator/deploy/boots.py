@@ -12,6 +12,7 @@ from orchestrator.errors import GridError, PermanentError, TemporaryError
 from orchestrator.providers.base import Machine, MachineState
 
 _FIRST, _LONGEST, _GROWTH = 0.1, 5.0, 1.5  # seconds between lists
+_SLOWEST = 30.0  # seconds between very long lists
 _EACH = 0.002  # seconds more between lists for each machine in one: a long list costs both sides
 
 
@@ -57,8 +58,8 @@ class Boots:
         watch, now = self._watches[provider], self._ctx.clock.monotonic()
         watch.asking = False
         seen = {machine.name: machine for machine in cast(Sequence[Machine], answer or ())}
-        watch.least = min(max(_FIRST, _EACH * len(seen)), _LONGEST)
-        watch.pause = min(max(watch.pause * _GROWTH, watch.least), _LONGEST)
+        watch.least = min(max(_FIRST, _EACH * len(seen)), _SLOWEST)
+        watch.pause = max(min(watch.pause * _GROWTH, _LONGEST), watch.least)
         watch.next = now + watch.pause
         for name, (change, deadline) in list(watch.changes.items()):
             verdict = _verdict(name, seen.get(name), now > deadline, self._ctx.limits.boot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,7 +32,7 @@ class SimProvider:
         self._site, self._settings = site, settings
         self._directory = state_dir.resolve() / "sim" / name
         self._link = Link(self._directory)
-        self._known: dict[str, tuple[_Row, Machine]] = {}
+        self._known: dict[bytes, Machine] = {}  # line of the last list → what it says
         self._hello = threading.Lock()
         self._ahead: float | None = None  # of the cloud's time, seconds; None: not asked yet
 
@@ -39,7 +40,9 @@ class SimProvider:
         """The cloud's machines; no cloud is started for a site that has none."""
         if not self._link.exists:
             return []
-        return [self._machine(row) for row in self._call("list")["rows"]]
+        known, rows = self._known, self._call("list")["rows"]
+        self._known = {row: known.get(row) or self._machine(json.loads(row)) for row in rows}
+        return [self._known[row] for row in rows]
 
     def create(self, spec: MachineSpec) -> Machine:
         """The machine boots. QuotaExceeded when the cloud is full."""
@@ -127,18 +130,12 @@ class SimProvider:
                 return PermanentError(text, machine=name, provider=self.name)
 
     def _machine(self, row: _Row) -> Machine:
-        """The same object as last time when nothing of it changed."""
-        known = self._known.get(row[0])
-        if known is not None and known[0] == row:
-            return known[1]
         name, group, role, state, address, zone, applied, tags, notice = row
         more = {} if notice is None else {"spot-notice": f"{notice:.0f}"}
-        made = Machine(
+        return Machine(
             name, group, role, self.name, MachineState(state), address, f"/opt/orchestrate/{self._site.site}",
             {**tags, **more}, applied=applied, place=zone,
         )  # fmt: skip
-        self._known[name] = (row, made)
-        return made
 
 
 def plain(settings: Settings) -> Plain:

@@ -38,22 +38,22 @@ class Link:
         """The answer. TemporaryError when the process died over it and what it did is not known;
         what changes nothing is asked again."""
         for _ in range(_TRIES if request["verb"] in _HARMLESS else 1):
-            if line := self._exchange(json.dumps(request).encode() + b"\n"):
-                answer: dict[str, Any] = json.loads(line)
-                return answer
+            if lines := self._exchange(json.dumps(request).encode() + b"\n"):
+                answer: dict[str, Any] = json.loads(lines[0])
+                return answer | {"rows": lines[1:]}
         raise TemporaryError("the simulated cloud died before it answered", retry_in=0.2)
 
-    def _exchange(self, line: bytes) -> bytes:
+    def _exchange(self, line: bytes) -> list[bytes]:
         connection = self._take()
         try:
             connection.sendall(line)
-            answer = _line(connection)
+            answer = _lines(connection)
         except OSError:
-            answer = b""
+            answer = []
         if not answer:
             connection.close()
             self.close()
-            return b""
+            return []
         with self._lock:
             self._idle.append(connection)
         return answer
@@ -130,10 +130,14 @@ def _open(connection: socket.socket) -> bool:
         return False
 
 
-def _line(connection: socket.socket) -> bytes:
-    parts: list[bytes] = []
-    while data := connection.recv(1 << 18):
-        parts.append(data)
-        if data.endswith(b"\n"):
-            return b"".join(parts)
-    return b""
+def _lines(connection: socket.socket) -> list[bytes]:
+    """The answer's first line and those it announces; none when the process died before the end."""
+    data, wanted = bytearray(), 0
+    while more := connection.recv(1 << 18):
+        data += more
+        end = data.find(b"\n") + 1
+        if end and not wanted:
+            wanted = end + int(json.loads(data[:end]).get("size", 0))
+        if wanted and len(data) >= wanted:
+            return bytes(data).splitlines()
+    return []

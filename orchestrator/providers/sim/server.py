@@ -1,5 +1,8 @@
 """The process that is the simulated cloud: one UNIX socket in its directory, one JSON line a request.
 
+The answer is a JSON line too; that of `list` tells the `size` of the lines after it, one for each machine:
+the client reads only those that changed.
+
     python -m orchestrator.providers.sim.server DIRECTORY
 
 Only its owner can reach it (the directory is 0700). It ends when no machine is left and nobody is
@@ -25,7 +28,7 @@ from orchestrator.providers.sim.store import Store
 SOCKET = "socket"
 PID = "pid"
 _LOOK = 5.0  # seconds between looks at whether the directory still is there
-_Row = tuple[Vm, str, float | None, str]  # machine, state, notice → how the three are written
+_Row = tuple[Vm, str, float | None, bytes]  # machine, state, notice → how the three are written
 
 
 class Server:
@@ -87,18 +90,18 @@ class Server:
         self._ending = verb == "end" and not store.cloud.machines
         head = {"now": now, "took": reply.took}
         if "vms" in reply.body:
-            rows = ",".join(self._row(vm, now) for vm in reply.body["vms"])
-            return f'{json.dumps(head)[:-1]}, "rows": [{rows}]}}\n'.encode()
+            rows = b"".join([self._row(vm, now) for vm in reply.body["vms"]])
+            return json.dumps({**head, "size": len(rows)}).encode() + b"\n" + rows
         return (json.dumps({**head, **reply.body}) + "\n").encode()
 
-    def _row(self, vm: Vm, now: float) -> str:
-        """As JSON; written again only when something of it changed."""
+    def _row(self, vm: Vm, now: float) -> bytes:
+        """A line of JSON; written again only when something of it changed."""
         known = self._store.cloud.settings.spot[2]
         notice = noticed(vm, now, known)
         word, old = state(vm, now), self._rows.get(vm.name)
         if old is not None and old[0] is vm and old[1] == word and old[2] == notice:
             return old[3]
-        text = json.dumps(row(vm, now, known))
+        text = json.dumps(row(vm, now, known)).encode() + b"\n"
         self._rows[vm.name] = (vm, word, notice, text)
         return text
 
