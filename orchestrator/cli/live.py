@@ -17,29 +17,29 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
+from orchestrator.cli.groups import MANY, Groups
 from orchestrator.deploy.events import (
     Closed,
-    Ended,
     Event,
     Finished,
     Noted,
     Planned,
     Progressed,
-    Result,
     Sink,
     Started,
     as_json,
 )
 from orchestrator.deploy.model import Action
 from orchestrator.deploy.order import predicted
-from orchestrator.deploy.plan import Change
+from orchestrator.deploy.plan import Change, Plan
+from orchestrator.deploy.report import Ended, Report, Result
 from orchestrator.units import format_duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-_MANY = 60  # changes; above that only failures get a line of their own
+_EVERY = 5.0  # seconds between reports of many machines, in a pipe
 _MARKS = {Ended.DONE: "✓", Ended.FAILED: "✗", Ended.SKIPPED: "-", Ended.INTERRUPTED: "-"}
 _COLOURS = {Ended.DONE: "green", Ended.FAILED: "red", Ended.SKIPPED: "yellow", Ended.INTERRUPTED: "yellow"}
 
@@ -77,13 +77,17 @@ def stopping(stop: threading.Event) -> Iterator[None]:
 
 
 class Lines:
-    """One plain line for each change that ended."""
+    """One plain line for each change that ended; of many machines only how far each group is."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._width = 0
+        self._many = False
+        self._groups = Groups()
+        self._next = 0.0
 
     def __call__(self, event: Event) -> None:
+        self._groups.feed(event, time.monotonic())
         for line in self._lines(event):
             print(line, file=self._out, flush=True)
 
@@ -91,15 +95,24 @@ class Lines:
         match event:
             case Planned(plan):
                 self._width = max(len(change.object) for change in plan.work)
+                self._many = self._many or len({change.object for change in plan.work}) > MANY
                 yield f"{len(plan.work)} changes, about {format_duration(predicted(plan.work))}"
-            case Finished(result):
+            case Finished(result) if not self._many:
                 yield from finished(result, self._width)
+            case Finished(_):
+                yield from self._progress(time.monotonic())
             case Noted(text):
                 yield text
             case Closed(report):
+                yield from troubles(report) if self._many else ()
                 yield report.summary
             case _:
                 return
+
+    def _progress(self, now: float) -> Iterator[str]:
+        if now >= self._next:
+            self._next = now + _EVERY
+            yield from ("  ".join(filter(None, row)) for row in self._groups.rows(now))
 
 
 def finished(result: Result, width: int = 0) -> Iterator[str]:
@@ -149,22 +162,29 @@ def _live(out: TextIO) -> Iterator[Sink]:
     from rich.live import Live
 
     console = Console(file=out, highlight=False)
-    board = _Board()
-    width = 0
+    board, groups = _Board(), Groups()
+    width, many = 0, False
     shown: list[Live] = []
 
+    def render() -> RenderableType:
+        return groups.render(time.monotonic()) if many else board.render()
+
+    def begin(plan: Plan) -> None:
+        nonlocal width, many
+        width = max(len(change.object) for change in plan.work)
+        many = many or len({change.object for change in plan.work}) > MANY
+        board.total += len(plan.work)
+        console.print(f"{len(plan.work)} changes, about {format_duration(predicted(plan.work))}")
+        if not shown:
+            live = Live(console=console, get_renderable=render, refresh_per_second=8, transient=True)
+            live.start()
+            shown.append(live)
+
     def sink(event: Event) -> None:
-        nonlocal width
+        groups.feed(event, time.monotonic())
         match event:
             case Planned(plan):
-                width = max(len(change.object) for change in plan.work)
-                board.total = len(plan.work)
-                console.print(f"{board.total} changes, about {format_duration(predicted(plan.work))}")
-                live = Live(
-                    console=console, get_renderable=board.render, refresh_per_second=8, transient=True
-                )
-                live.start()
-                shown.append(live)
+                begin(plan)
             case Started(change):
                 board.running[change.id] = (change, time.monotonic(), change.reason)
             case Progressed(change, text) if change.id in board.running:
@@ -172,13 +192,15 @@ def _live(out: TextIO) -> Iterator[Sink]:
             case Finished(result):
                 board.running.pop(result.change.id, None)
                 board.ended[result.ended] += 1
-                if board.total <= _MANY or result.ended is Ended.FAILED:
+                if not many:
                     for line in finished(result, width):
                         console.print(line, style=_COLOURS[result.ended], markup=False, soft_wrap=True)
             case Noted(text):
                 console.print(text, markup=False, soft_wrap=True)
             case Closed(report):
                 _stop(shown)
+                for line in troubles(report) if many else ():
+                    console.print(line, style="red", markup=False, soft_wrap=True)
                 colour = "bold green" if report.exit_code == 0 else "bold red"
                 console.print(report.summary, style=colour, markup=False, soft_wrap=True)
             case _:
@@ -188,6 +210,14 @@ def _live(out: TextIO) -> Iterator[Sink]:
         yield sink
     finally:
         _stop(shown)
+
+
+def troubles(report: Report) -> Iterator[str]:
+    """The failures that still stand, those alike in one line."""
+    for trouble in report.troubles:
+        yield f"✗ {trouble}"
+        if trouble.evidence:
+            yield f"    evidence: {trouble.evidence}"
 
 
 def _stop(shown: list[Live]) -> None:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import difflib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.cli.live import waiting_for
 from orchestrator.deploy.explain import Status, Why
 from orchestrator.deploy.holder import told
 from orchestrator.deploy.model import Action
 from orchestrator.deploy.order import predicted
-from orchestrator.deploy.plan import Plan
+from orchestrator.deploy.plan import Change, Plan
+from orchestrator.deploy.tidy import Claim
 from orchestrator.providers.base import Machine
 from orchestrator.units import format_duration
 
 _SIGNS = {
     Action.CREATE: "+", Action.ADOPT: "=", Action.CONFIGURE: "~", Action.REPLACE: "±", Action.DESTROY: "-",
-    Action.DRAIN: "↓", Action.VERIFY: "?", Action.NONE: " ",
+    Action.DRAIN: "↓", Action.UNDRAIN: "↑", Action.VERIFY: "?", Action.NONE: " ",
 }  # fmt: skip
+
+
+_MANY = 40  # changes; above that those alike share a line
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -29,26 +34,48 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def plan(made: Plan) -> Iterator[str]:
-    """Each change with its reason, and the sum."""
+    """Each change with its reason (many alike in one line), and the sum."""
     if not made.changes:
         yield f"site {made.site}: nothing to do"
         yield from made.notes
         return
+    alike: dict[tuple[object, ...], list[Change]] = {}
+    for change in made.changes:
+        key = (change.action, change.group, change.reason, change.fields)
+        alike.setdefault(key if len(made.changes) > _MANY else (change.id,), []).append(change)
     rows = [
-        (_SIGNS[change.action], str(change.action), change.object, change.reason, waiting_for(change))
-        for change in made.changes
+        (_SIGNS[some[0].action], str(some[0].action), _names(some), some[0].reason, waiting_for(some[0]))
+        for some in alike.values()
     ]
-    for change, line in zip(made.changes, columns(rows), strict=True):
+    for some, line in zip(alike.values(), columns(rows), strict=True):
         yield f"  {line}"
-        for field in change.fields:
-            yield f"        {field.name}: {field.old or 'none'} → {field.new or 'none'}"
-        if change.jobs:
-            yield f"        ends {len(change.jobs)} running jobs: {', '.join(map(str, change.jobs[:10]))}"
+        for field in some[0].fields:
+            yield f"        {field.name}: {field.old or 'none'} → {field.new or 'none'} ({field.how})"
+        jobs = sorted({task for change in some for task in change.jobs})
+        if jobs and some[0].action is not Action.DRAIN:
+            yield f"        {len(jobs)} running jobs finish first: {', '.join(map(str, jobs[:10]))}"
     yield from made.notes
     lost = made.destroys_data
     if lost:
         yield f"destroys the data of: {', '.join(change.object for change in lost)}"
-    yield f"site {made.site}: {len(made.work)} changes, about {format_duration(predicted(made.work))}"
+    cost = f", {made.cost:+.2f} per hour" if made.cost else ""
+    yield f"site {made.site}: {len(made.work)} changes, about {format_duration(predicted(made.work))}{cost}"
+
+
+def _names(alike: Sequence[Change]) -> str:
+    first, last = alike[0].object, alike[-1].object
+    return first if len(alike) == 1 else f"{first} … {last} ({len(alike)})"
+
+
+def differences(files: Mapping[str, Mapping[str, tuple[str, str]]]) -> Iterator[str]:
+    """Unified diffs of files that configuring would change: machine → path → (as it is, as it will be)."""
+    for machine, changed in files.items():
+        for path, (old, new) in changed.items():
+            names = (f"{machine}:{path}", f"{machine}:{path} (wanted)")
+            yield from (
+                line.rstrip("\n")
+                for line in difflib.unified_diff(old.splitlines(True), new.splitlines(True), *names)
+            )
 
 
 def status(now: Status) -> Iterator[str]:
@@ -94,6 +121,18 @@ def why(story: Why) -> Iterator[str]:
         yield from (f"  {line}" for line in columns(rows))
     if not story.known:
         yield f"{story.name}: nothing was ever done"
+
+
+def claims(site: str, providers: Sequence[str], found: Sequence[Claim]) -> Iterator[str]:
+    """Every object of ours with the reason why it is there, what does not belong marked; and the verdict."""
+    if found:
+        rows = [("", "PROVIDER", "KIND", "OBJECT", "WHY")]
+        rows += [(" " if c.belongs else "✗", c.provider, c.object.kind, c.object.id, c.why) for c in found]
+        yield from columns(rows)
+    left = sum(not claim.belongs for claim in found)
+    where = f"{len(found)} objects at {', '.join(providers)}"
+    verdict = f"{left} do not belong to it; `orchestrate gc` removes them" if left else "nothing is left over"
+    yield f"site {site}: {where}; {verdict}"
 
 
 def machines(listed: Sequence[Machine]) -> Iterator[str]:

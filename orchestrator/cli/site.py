@@ -29,7 +29,8 @@ def schema() -> None:
 
 def validate(
     sites: Annotated[
-        list[Path] | None, typer.Argument(metavar="[SITE]...", help="Site specs to check; default ./site.yaml.")
+        list[Path] | None,
+        typer.Argument(metavar="[SITE]...", help="Site specs to check; default ./site.yaml."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
 ) -> None:

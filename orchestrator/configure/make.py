@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,18 @@ class SiteConfigurator:
         shared = {"orchestrate_templates": str(shipped("templates")), "orchestrate_wait": self._wait}
         yield from ansible.run(pure.inventory(hosts, shared), list(hosts), self._state, self._progress)
 
+    def rendered(self, target: TargetLike) -> Mapping[str, str]:
+        """The role's configuration and the public files of the VO's trust, as Ansible would place them."""
+        variables = self._variables(target.machine, self._facts((target,)))
+        config = json.dumps(variables["orchestrate_config"], indent=4, sort_keys=True)  # as to_nice_json does
+        files = {
+            "etc/tls/ca.pem": "orchestrate_ca",
+            "etc/tls/host.pem": "orchestrate_certificate",
+            "etc/token-keys.json": "orchestrate_token_keys",
+        }
+        public = {path: Path(variables[name]).read_text() for path, name in files.items()}
+        return {f"etc/{target.role}.json": masked(config) + "\n", **public}
+
     def _variables(self, machine: Machine, facts: pure.Facts) -> dict[str, Any]:
         files = self._trust.host_files(machine.name, machine.address, machine.role)
         public = [files.ca, files.certificate, files.token_keys]
@@ -129,6 +143,11 @@ class SiteConfigurator:
             runtime_digest=runtime.digest if runtime else "",
             code_digest=content.code_digest(),
         )
+
+
+def masked(text: str) -> str:
+    """``text`` without the passwords of URLs in it."""
+    return re.sub(r"(\w+://[^\s:/@\"]*):[^\s@\"]*@", r"\1:…@", text)
 
 
 def resolve(reference: Reference | None, folder: Path) -> str | None:

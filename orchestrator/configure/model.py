@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from orchestrator.providers.base import Machine
 
@@ -112,6 +112,16 @@ class Configurator(Protocol):
 
     def configure(self, targets: Sequence[TargetLike]) -> Iterator[Outcome]:
         """One run over many machines; yields each machine's outcome as soon as it is known."""
+        ...
+
+
+@runtime_checkable
+class Renders(Protocol):
+    """A configurator that can tell what it would write."""
+
+    def rendered(self, target: TargetLike) -> Mapping[str, str]:
+        """Path below the machine's root → content, of its configuration files. No key is among them, and
+        passwords are masked."""
         ...
 
 

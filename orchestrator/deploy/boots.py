@@ -12,6 +12,8 @@ from orchestrator.errors import GridError, PermanentError, TemporaryError
 from orchestrator.providers.base import Machine, MachineState
 
 _FIRST, _LONGEST, _GROWTH = 0.1, 5.0, 1.5  # seconds between lists
+_SLOWEST = 30.0  # seconds between very long lists
+_EACH = 0.002  # seconds more between lists for each machine in one: a long list costs both sides
 
 
 @dataclass
@@ -21,6 +23,7 @@ class _Watch:
     changes: dict[str, tuple[Change, float]] = field(default_factory=dict)  # machine → change, deadline
     next: float = 0.0
     pause: float = _FIRST
+    least: float = _FIRST
     asking: bool = False
 
 
@@ -36,8 +39,8 @@ class Boots:
         watch = self._watches.setdefault(machine.provider, _Watch())
         now = self._ctx.clock.monotonic()
         watch.changes[machine.name] = (change, now + self._ctx.limits.boot)
-        watch.pause = _FIRST
-        watch.next = min(watch.next, now + _FIRST) if watch.next > now else now + _FIRST
+        watch.pause = watch.least
+        watch.next = min(watch.next, now + watch.least) if watch.next > now else now + watch.least
 
     def poll(self, submit: Callable[[str, Callable[[], object]], None]) -> None:
         """Have every provider listed whose time has come."""
@@ -54,9 +57,10 @@ class Boots:
         """
         watch, now = self._watches[provider], self._ctx.clock.monotonic()
         watch.asking = False
-        watch.pause = min(watch.pause * _GROWTH, _LONGEST)
-        watch.next = now + watch.pause
         seen = {machine.name: machine for machine in cast(Sequence[Machine], answer or ())}
+        watch.least = min(max(_FIRST, _EACH * len(seen)), _SLOWEST)
+        watch.pause = max(min(watch.pause * _GROWTH, _LONGEST), watch.least)
+        watch.next = now + watch.pause
         for name, (change, deadline) in list(watch.changes.items()):
             verdict = _verdict(name, seen.get(name), now > deadline, self._ctx.limits.boot)
             if verdict is not None:

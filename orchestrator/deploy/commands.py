@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.deploy.apply import Apply
+from orchestrator.deploy import removal, tidy
 from orchestrator.deploy.context import Context
+from orchestrator.deploy.converge import ANY, Confirm, ask, carry_out, converge, look
 from orchestrator.deploy.decide import decide, decide_down
-from orchestrator.deploy.events import Closed, Noted, Planned, Report
+from orchestrator.deploy.events import Closed
 from orchestrator.deploy.explain import Status, Why
 from orchestrator.deploy.leftovers import holds_data, remove_state
-from orchestrator.deploy.model import Action, Stage, World
 from orchestrator.deploy.observe import machines, observe
 from orchestrator.deploy.plan import Plan
-from orchestrator.deploy.recover import settle
+from orchestrator.deploy.report import Report
 from orchestrator.deploy.session import Session, acquire
 from orchestrator.deploy.spec import checked_scale, counts
-from orchestrator.errors import NotFound, UserError
+from orchestrator.errors import NotFound
 from orchestrator.providers.base import Machine
-
-Confirm = Callable[[Plan], bool]
 
 
 def _always(_: Plan) -> bool:
@@ -29,25 +27,55 @@ def _always(_: Plan) -> bool:
 
 def plan(ctx: Context, limit: str = "") -> Plan:
     """What ``up`` would do now. Nothing is changed or written, and no lease is needed."""
-    return decide(ctx.site, observe(ctx), limit)
+    world, made = look(ctx, limit, grace=ctx.limits.grace)
+    found = removal.removals(ctx.site, world, made)
+    if not found:
+        return made
+    many = sum(each.gone for each in found)
+    note = f"removes {', '.join(map(str, found))}: `up` wants --yes-remove {many} for that"
+    return replace(made, notes=(*made.notes, note))
 
 
-def up(ctx: Context, limit: str = "", saved: Plan | None = None, confirm: Confirm = _always) -> Report:
+def gc(ctx: Context, confirm: Confirm = _always, yes_remove: int = 0) -> Report:
+    """Nothing of ours exists at any provider that the site spec does not want."""
+    with _lease(ctx) as session:
+        return tidy.gc(ctx, session, confirm, yes_remove)
+
+
+def adopt(ctx: Context, names: Sequence[str] = ()) -> Report:
+    """Machines of ours that the ledger does not know (all when none is named) are in it from now on.
+
+    ``<group>-<n>`` will do for a name.
+    """
+    prefix = f"{ctx.site.site}-"
+    full = [name if name.startswith(prefix) else prefix + name for name in names]
+    with _lease(ctx) as session:
+        return tidy.adopt(ctx, session, full)
+
+
+def up(
+    ctx: Context,
+    limit: str = "",
+    saved: Plan | None = None,
+    confirm: Confirm = _always,
+    yes_remove: int = 0,
+) -> Report:
     """The site is what its spec says, or the report tells what failed and where the evidence is.
 
     ``saved`` is applied exactly; UserError when the world moved since. ``confirm`` is asked only
-    when data would be destroyed; UserError when it says no. LeaseHeld when another one is at work.
+    when data would be destroyed; UserError when it says no, or when more machines would go than the
+    share that the site spec allows and ``yes_remove``. LeaseHeld when another one is at work.
     """
-    with acquire(ctx.ledger, ctx.holder, ctx.clock, ctx.dead) as session:
-        return _up(ctx, session, limit, saved, confirm)
+    with _lease(ctx) as session:
+        return converge(ctx, session, limit, saved, confirm, yes_remove)
 
 
 def scale(ctx: Context, group: str, count: int, confirm: Confirm = _always) -> Report:
     """The group has ``count`` machines, now and for later ``up``s, until its count in the site spec is edited."""
     override = checked_scale(ctx.site, group, count)
-    with acquire(ctx.ledger, ctx.holder, ctx.clock, ctx.dead) as session:
+    with _lease(ctx) as session:
         session.scale(group, override)
-        return _up(ctx, session, group, None, confirm)
+        return converge(ctx, session, group, None, confirm, ANY)
 
 
 def down(ctx: Context, *, keep_data: bool = False, limit: str = "", confirm: Confirm = _always) -> Report:
@@ -55,15 +83,15 @@ def down(ctx: Context, *, keep_data: bool = False, limit: str = "", confirm: Con
 
     ``confirm`` is asked when there is something to lose; the plan's notes say what else.
     """
-    with acquire(ctx.ledger, ctx.holder, ctx.clock, ctx.dead) as session:
-        world = replace(observe(ctx, health=False), jobs={})
+    with _lease(ctx) as session:
+        world = observe(ctx, health=False)
         made = decide_down(ctx.site, world, keep_data=keep_data, limit=limit)
         if not limit and not keep_data and holds_data(ctx.state_dir):
             made = replace(made, notes=(f"{ctx.state_dir} is removed, with the VO's keys in it",))
         if made.destroys_data or made.notes:
-            _ask(made, confirm)
+            ask(made, confirm)
             made = replace(made, notes=())
-        report = _apply(ctx, session, made, world)
+        report = carry_out(ctx, session, made, world)
         whole = not limit and report.exit_code == 0
         if whole and not keep_data:
             session.forget()
@@ -92,7 +120,7 @@ def why(ctx: Context, name: str) -> Why:
 
     ``<group>-<n>`` will do for a machine. NotFound when nothing was ever heard of it.
     """
-    world = observe(ctx)
+    world, next_plan = look(ctx)
     if name not in ctx.site.groups and not name.startswith(f"{ctx.site.site}-"):
         name = f"{ctx.site.site}-{name}"
     found = Why(
@@ -102,7 +130,7 @@ def why(ctx: Context, name: str) -> Why:
         health=world.health.get(name),
         decisions=ctx.ledger.decisions(name),
         intents=ctx.ledger.intents(name),
-        pending=tuple(c for c in decide(ctx.site, world).changes if name in (c.object, c.group)),
+        pending=tuple(c for c in next_plan.changes if name in (c.object, c.group)),
     )
     if not found.known and name not in ctx.site.groups:
         raise NotFound(
@@ -132,63 +160,5 @@ def find(ctx: Context, name: str) -> Machine:
     raise NotFound(f"site {ctx.site.site}: no machine {name!r}; machines: {known}", machine=name)
 
 
-def _up(ctx: Context, session: Session, limit: str, saved: Plan | None, confirm: Confirm) -> Report:
-    world = observe(ctx, grace=ctx.limits.grace)
-    verdicts = settle(world)
-    if verdicts:
-        session.settle(verdicts)
-        ctx.sink(
-            Noted(
-                f"an interrupted run left {len(verdicts)} changes open; each was looked up and is finished now"
-            )
-        )
-        world = replace(world, records=ctx.ledger.records(), open=ctx.ledger.open_intents())
-    session.ready(_working(world))
-    made = decide(ctx.site, world, saved.limit if saved else limit)
-    if saved is not None:
-        _same_world(saved, made)
-        made = saved
-    if made.destroys_data:
-        _ask(made, confirm)
-    report = _apply(ctx, session, made, world)
-    ctx.sink(Closed(report))
-    return report
-
-
-def _working(world: World) -> list[str]:
-    """Machines that were seen doing their work, and of which nothing is half done."""
-    busy = {intent.object for intent in world.open}
-    settled = (Stage.CREATED, Stage.CONFIGURED, Stage.FAILED)
-    return [
-        name
-        for name, health in world.health.items()
-        if health.ok and name not in busy and (r := world.records.get(name)) and r.stage in settled
-    ]
-
-
-def _apply(ctx: Context, session: Session, made: Plan, world: World) -> Report:
-    for note in made.notes:
-        ctx.sink(Noted(note))
-    for change in made.changes:
-        if change.action is Action.NONE:
-            ctx.sink(Noted(f"{change.object}: {change.reason}"))
-    if not made.work:
-        return Report(made.verb)
-    ctx.sink(Planned(made))
-    session.decided(made.changes)
-    there = {machine.name: machine for machine in world.machines}
-    return Apply(ctx, session, made, there).run()
-
-
-def _ask(made: Plan, confirm: Confirm) -> None:
-    if not confirm(made):
-        raise UserError(f"site {made.site}: nothing was changed")
-
-
-def _same_world(saved: Plan, made: Plan) -> None:
-    if saved.verb != "up" or saved.site != made.site:
-        raise UserError(f"the saved plan is `{saved.verb}` of site {saved.site}, not `up` of {made.site}")
-    if saved.world != made.world:
-        raise UserError(
-            f"site {made.site} has changed since the plan was saved; look at `orchestrate plan` and save it again"
-        )
+def _lease(ctx: Context) -> Session:
+    return acquire(ctx.ledger, ctx.holder, ctx.wall, ctx.dead, world=ctx.clock)

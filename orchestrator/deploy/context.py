@@ -12,7 +12,8 @@ from orchestrator.deploy.fleet import Fleet
 from orchestrator.deploy.ledger import Ledger
 from orchestrator.deploy.model import Configurator, Workload
 from orchestrator.providers.base import Provider
-from orchestrator.runtime.clock import Clock
+from orchestrator.providers.guard import Allowance, Guarded
+from orchestrator.runtime.clock import Clock, SystemClock, Timeline
 from orchestrator.site.schema import Site
 
 
@@ -25,6 +26,7 @@ class Limits:
     grace: float = 10.0  # until an unchanged machine that does not answer counts as ill
     drain: float = 600.0  # until running tasks have left a machine
     tries: int = 4  # of one call to a provider that fails temporarily
+    rounds: int = 5  # of making workers again that did not come up, within one `up`
     parallel: int = 8  # calls to one provider, when the site spec does not say
     gather: float = 1.0  # a configuration run waits so long for machines that are about to be made
 
@@ -51,19 +53,37 @@ class Context:
     providers: Mapping[str, Provider]
     configurator: Configurator
     workload: Workload
-    clock: Clock
+    clock: Timeline
     state_dir: Path
     holder: str
     dead: Callable[[str], bool] = field(default=lambda _: False)  # whether a lease's holder surely is
     sink: Sink = _silent
     limits: Limits = Limits()
     tasks: Tasks = field(default_factory=Tasks)  # the configurator tells its progress here
+    wall: Clock = field(default_factory=SystemClock)  # leases: other processes live in real time
     fleet: Fleet = field(default_factory=Fleet)  # the configurator looks at the same one
     stop: threading.Event = field(default_factory=threading.Event)  # set by Ctrl-C
 
-    def provider(self, name: str) -> Provider:
+    guards: Mapping[str, Guarded] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing in the deploy plane calls a provider but through its guard."""
+        object.__setattr__(
+            self, "guards", {name: self._guarded(each) for name, each in self.providers.items()}
+        )
+
+    def provider(self, name: str) -> Guarded:
         """That provider; a machine's provider may have been removed from the spec, then KeyError."""
-        return self.providers[name]
+        return self.guards[name]
+
+    def _guarded(self, provider: Provider) -> Guarded:
+        found = self.site.providers.get(provider.name)
+        allowed = Allowance(tries=self.limits.tries)
+        if found is not None:
+            allowed = Allowance(
+                self.limits.tries, found.rate or 0.0, found.burst, found.machines or 0, found.cores or 0
+            )
+        return Guarded(provider, self.clock, self.stop, allowed)
 
     def parallel(self, provider: str) -> int:
         """How many calls to that provider run at the same time."""

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.deploy import spec as specs
-from orchestrator.deploy.judge import Verdict, judge
-from orchestrator.deploy.model import Action, Health, World
+from orchestrator.deploy.gates import ordered, rolled, verifications
+from orchestrator.deploy.judge import Facts, Verdict, judge
+from orchestrator.deploy.leaving import (
+    destroy,
+    drained,
+    fragments,
+    last_first,
+    ordered_away,
+    price,
+    surplus,
+)
+from orchestrator.deploy.model import Action, World
+from orchestrator.deploy.place import placed
 from orchestrator.deploy.plan import Change, Plan, world_digest
-from orchestrator.deploy.recover import half_gone, half_made
+from orchestrator.deploy.recover import half_gone
 from orchestrator.errors import UserError
 from orchestrator.providers.base import Machine, MachineState
-from orchestrator.site.schema import Role, Site
+from orchestrator.site.schema import Site
 
 # Seconds, until the ledger's history knows better.
 _USUAL = {
     Action.CREATE: 2.0, Action.CONFIGURE: 10.0, Action.VERIFY: 3.0, Action.REPLACE: 4.0,
-    Action.DESTROY: 2.0, Action.DRAIN: 10.0, Action.ADOPT: 1.0,
+    Action.DESTROY: 2.0, Action.DRAIN: 10.0, Action.ADOPT: 1.0, Action.UNDRAIN: 1.0,
 }  # fmt: skip
-# Destroyed first to last; machines whose role nobody knows go with the VO boxes.
-_LEAVE: Mapping[str, int] = {Role.WORKER: 0, Role.VOBOX: 1, Role.CENTRAL: 2}
 
 
 def decide(site: Site, world: World, limit: str = "") -> Plan:
@@ -28,40 +37,50 @@ def decide(site: Site, world: World, limit: str = "") -> Plan:
 
     ``limit`` narrows it to one group: UserError when a group it needs is not up.
     """
-    changes = _wanted(site, world)
-    changes += _surplus(site, world)
-    changes += _verifications(site, world, changes)
-    changes = _ordered(site, changes)
+    wanted = placed(site, world)
+    changes = drained(rolled(site, world, _wanted(site, world, wanted)), world)
+    changes += surplus(site, world, wanted)
+    changes += verifications(site, world, changes)
+    changes = ordered(site, changes)
     if limit:
         changes = _limited(site, limit, changes)
-    wanted = {name: [w.provider, w.spec] for name, w in specs.wanted(site, world.overrides).items()}
-    digest, timed = world_digest(wanted, world), _timed(world, changes)
-    return Plan(site.site, "up", world.now, digest, timed, limit, notes=_out_of_sight(site, world))
+    spec = {name: [w.provider, w.spec] for name, w in specs.wanted(site, world.overrides).items()}
+    digest, timed = world_digest(spec, world), _timed(world, changes)
+    return Plan(site.site, "up", world.now, digest, timed, limit, notes=_notes(site, world, timed))
 
 
 def decide_down(site: Site, world: World, *, keep_data: bool = False, limit: str = "") -> Plan:
     """Destroy every machine of ours at every provider, also those the spec does not name (or one group's)."""
     if limit and limit not in {machine.group for machine in world.machines}:
         site.group(limit)
-    there = [*world.machines, *_fragments(site, world)]
+    there = [*world.machines, *fragments(site, world)]
     gone = [machine for machine in there if not limit or machine.group == limit]
     why = f"group {limit} is taken down" if limit else "the site is taken down"
-    changes = _ordered_away([_destroy(machine, world, why) for machine in _last_first(gone)])
+    changes = ordered_away([destroy(machine, world, why) for machine in last_first(gone)])
     digest = world_digest({"down": limit}, world)
     return Plan(site.site, "down", world.now, digest, _timed(world, changes), limit, keep_data)
 
 
-def _wanted(site: Site, world: World) -> list[Change]:
+def _wanted(site: Site, world: World, wanted: Mapping[str, specs.Wanted]) -> list[Change]:
     there = {(machine.provider, machine.name): machine for machine in world.machines}
-    home = {name: group.provider for name, group in site.groups.items()}
-    elsewhere = {m.name: m for m in world.machines if m.provider != home.get(m.group)}
-    torn = half_gone(world)
+    by_name = {machine.name: machine for machine in world.machines}
+    torn, making = half_gone(world), {i.object for i in world.open if i.action in _MAKING}
+    steady = {name: _steady(site, world, name) for name in site.groups}
     changes: list[Change] = []
-    for name, wanted in specs.wanted(site, world.overrides).items():
-        machine, moved = there.get((wanted.provider, name)), elsewhere.get(name)
-        verdicts = judge(wanted, machine, moved, torn.get(name), world)
-        changes += _changes(wanted, machine or moved, verdicts, world)
+    for name, want in wanted.items():
+        machine = there.get((want.provider, name))
+        moved = by_name.get(name) if machine is None else None
+        facts = Facts(torn.get(name), name in making, steady[want.spec.group])
+        changes += _changes(want, machine or moved, judge(want, machine, moved, facts, world), world)
     return changes
+
+
+def _steady(site: Site, world: World, group: str) -> bool:
+    """All that the group needs is there and works, so a worker that does not work is itself to blame."""
+    needed = set(site.dependencies(group))
+    there = [machine for machine in world.machines if machine.group in needed]
+    well = all(m.name in world.health and world.health[m.name].ok for m in there)
+    return well and {machine.group for machine in there} == needed
 
 
 def _changes(
@@ -69,10 +88,12 @@ def _changes(
 ) -> Iterable[Change]:
     before: tuple[str, ...] = ()
     for verdict in verdicts:
-        name = wanted.spec.name
+        name, action = wanted.spec.name, verdict.action
+        replaces = action is Action.REPLACE
+        running = machine is not None and machine.state is MachineState.RUNNING
         change = Change(
-            id=f"{verdict.action}:{name}",
-            action=verdict.action,
+            id=f"{action}:{name}",
+            action=action,
             object=name,
             group=wanted.spec.group,
             role=wanted.spec.role,
@@ -80,131 +101,26 @@ def _changes(
             reason=verdict.reason,
             fields=verdict.fields,
             needs=before,
-            previous=machine.provider if machine and verdict.action is Action.REPLACE else "",
-            jobs=world.jobs.get(name, ()) if verdict.action is Action.REPLACE else (),
+            previous=machine.provider if machine and replaces else "",
+            jobs=world.jobs.get(name, ()) if replaces and running else (),
+            image=wanted.spec.image,
+            avoid=wanted.avoid,
+            removes=replaces and running and not verdict.fields,
+            cost=_cost(wanted, machine, action, world),
         )
         before = (change.id,)
         yield change
 
 
-def _surplus(site: Site, world: World) -> list[Change]:
-    wanted = specs.wanted(site, world.overrides)
-    many = specs.counts(site, world.overrides)
-    there = {(machine.provider, machine.name) for machine in world.machines}
-    torn = half_gone(world)  # drained already
-    extra: list[Change] = []
-    for machine in _last_first(world.machines):
-        want = wanted.get(machine.name)
-        if want is None:
-            group = machine.group
-            why = f"group {group} is to have {many[group]}" if group in many else f"no group {group} any more"
-            extra.append(_destroy(machine, world, why))
-        elif want.provider != machine.provider and (want.provider, machine.name) in there:
-            why = f"it exists at {want.provider} too, where it belongs"
-            extra.append(
-                replace(_destroy(machine, world, why), id=f"destroy:{machine.name}@{machine.provider}")
-            )
-    extra += [
-        _destroy(fragment, world, "its making was interrupted, and it is not wanted any more")
-        for fragment in _fragments(site, world)
-        if fragment.name not in wanted
-    ]
-    drains = [
-        Change(
-            f"drain:{c.object}", Action.DRAIN, c.object, c.group, c.role, c.provider, c.reason, jobs=c.jobs
-        )
-        for c in extra
-        if c.jobs and c.object not in torn
-    ]
-    drained = {change.object: (change.id,) for change in drains}
-    return drains + [replace(c, needs=(*c.needs, *drained.get(c.object, ()))) for c in _ordered_away(extra)]
-
-
-def _fragments(site: Site, world: World) -> list[Machine]:
-    """Machines that may be half made, as far as they are known; destroying by name is silent if nothing is there."""
-    return [
-        Machine(i.object, i.group, i.role, i.provider, MachineState.FAILED)
-        for i in half_made(world).values()
-        if i.provider in site.providers
-    ]
-
-
-def _destroy(machine: Machine, world: World, why: str) -> Change:
-    return Change(
-        f"destroy:{machine.name}", Action.DESTROY, machine.name, machine.group, machine.role, machine.provider, why,
-        jobs=world.jobs.get(machine.name, ()) if machine.state is MachineState.RUNNING else (),
-    )  # fmt: skip
-
-
-def _last_first(machines: Iterable[Machine]) -> list[Machine]:
-    """Machines by group, the highest number first."""
-
-    def number(machine: Machine) -> tuple[str, int, str]:
-        tail = machine.name.rpartition("-")[2]
-        return machine.group, -int(tail) if tail.isdigit() else 0, machine.name
-
-    return sorted(machines, key=number)
-
-
-def _ordered_away(destroys: Sequence[Change]) -> list[Change]:
-    """Workers before the VO boxes they report to, central last."""
-
-    def rank(change: Change) -> int:
-        return _LEAVE.get(change.role, 1)
-
-    before = [tuple(change.id for change in destroys if rank(change) < level) for level in range(len(_LEAVE))]
-    return [replace(change, needs=before[rank(change)]) for change in sorted(destroys, key=rank)]
-
-
-def _verifications(site: Site, world: World, changes: Sequence[Change]) -> list[Change]:
-    """A group is looked at when one of its machines changes, does not work, or leans on one that changes."""
-    touched: dict[str, str] = {}
-    for name in site.ordered_groups():
-        if not specs.counts(site, world.overrides)[name]:
-            continue
-        mine = [change for change in changes if change.group == name and change.action not in _LEAVING]
-        ill = [m for m in world.machines if m.group == name and not world.health.get(m.name, _FINE).ok]
-        if mine:
-            touched[name] = f"wait until it works ({_machines({change.object for change in mine})})"
-            if all(change.action is Action.NONE for change in mine):
-                touched[name] = f"{mine[0].object}: {mine[0].reason}"
-        elif ill:
-            touched[name] = f"{ill[0].name}: {world.health[ill[0].name].what}"
-        elif leans := [need for need in site.dependencies(name) if need in touched]:
-            touched[name] = f"group {leans[0]} changes, which it needs"
-    return [
-        Change(
-            id=f"verify:{name}", action=Action.VERIFY, object=name, group=name,
-            role=str(site.groups[name].role), provider=site.groups[name].provider, reason=why,
-            needs=tuple(c.id for c in changes if c.group == name and c.action not in (*_LEAVING, Action.NONE)),
-        )
-        for name, why in touched.items()
-    ]  # fmt: skip
-
-
-def _machines(names: Collection[str]) -> str:
-    return "1 machine changes" if len(names) == 1 else f"{len(names)} machines change"
-
-
-def _ordered(site: Site, changes: Sequence[Change]) -> list[Change]:
-    """With the edges between groups: configuring waits for the groups it needs to be verified.
-
-    Machines of all groups are created at once; only workers wait already with their creation, since
-    their context needs an enrolment token from the running central services.
-    """
-    verified = {change.object: change.id for change in changes if change.action is Action.VERIFY}
-    ordered = []
-    for change in changes:
-        waits = change.action in (Action.CONFIGURE, Action.VERIFY) or (
-            change.role == Role.WORKER and change.action in (Action.CREATE, Action.REPLACE)
-        )
-        if waits and change.group in site.groups:
-            gates = (verified[need] for need in site.dependencies(change.group) if need in verified)
-            change = replace(change, needs=tuple(dict.fromkeys((*change.needs, *gates))))
-        ordered.append(change)
-    place = {name: number for number, name in enumerate(site.ordered_groups())}
-    last = len(place)
-    return sorted(ordered, key=lambda c: last if c.action in _LEAVING else place.get(c.group, last))
+def _cost(wanted: specs.Wanted, machine: Machine | None, action: Action, world: World) -> float | None:
+    """What the machine then costs more per hour."""
+    if action not in (Action.CREATE, Action.REPLACE) or (machine and action is Action.CREATE):
+        return None
+    new = price(world, wanted.provider, wanted.spec.offering)
+    old = 0.0
+    if machine is not None:
+        old = price(world, machine.provider, machine.tags.get("offering", "")) or 0.0
+    return None if new is None else new - old
 
 
 def _limited(site: Site, limit: str, changes: Sequence[Change]) -> list[Change]:
@@ -219,22 +135,39 @@ def _limited(site: Site, limit: str, changes: Sequence[Change]) -> list[Change]:
                 f" run `orchestrate up --limit {change.group}` first, or leave --limit away",
                 group=limit, needs=change.group,
             )  # fmt: skip
-    kept = [change for change in changes if change.group == limit]
-    ids = {change.id for change in kept}
-    return [replace(change, needs=tuple(need for need in change.needs if need in ids)) for change in kept]
+    return only(changes, {change.id for change in changes if change.group == limit})
 
 
-def _out_of_sight(site: Site, world: World) -> tuple[str, ...]:
-    """Machines of ours at a provider that the spec no longer names: nobody can list them."""
+def only(changes: Sequence[Change], ids: set[str]) -> list[Change]:
+    """Those changes, waiting for each other alone."""
+    return [
+        replace(
+            change,
+            needs=tuple(need for need in change.needs if need in ids),
+            after=tuple(need for need in change.after if need in ids),
+        )
+        for change in changes
+        if change.id in ids
+    ]
+
+
+def _notes(site: Site, world: World, changes: Sequence[Change]) -> tuple[str, ...]:
+    """Machines of ours at a provider that the spec no longer names (nobody can list them); money."""
     lost: dict[str, list[str]] = {}
     for record in world.records.values():
         if record.provider not in site.providers:
             lost.setdefault(record.provider, []).append(record.name)
-    return tuple(
+    told = [
         f"provider {name} is not in the site spec any more, but {', '.join(sorted(names))} were made there;"
         " put it back into `providers` to have them destroyed"
         for name, names in lost.items()
-    )
+    ]
+    most = site.budgets.money_per_hour
+    now = sum(price(world, m.provider, m.tags.get("offering", "")) or 0.0 for m in world.machines)
+    then = now + sum(change.cost or 0.0 for change in changes)
+    if most is not None and then > most:
+        told.append(f"the site will cost {then:.2f} per hour; its budget is {most:.2f} (money_per_hour)")
+    return tuple(told)
 
 
 def _timed(world: World, changes: Sequence[Change]) -> tuple[Change, ...]:
@@ -244,5 +177,4 @@ def _timed(world: World, changes: Sequence[Change]) -> tuple[Change, ...]:
     )
 
 
-_FINE = Health(True)
-_LEAVING = (Action.DESTROY, Action.DRAIN)
+_MAKING = (Action.CREATE, Action.ADOPT, Action.REPLACE)

@@ -11,10 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from orchestrator.deploy import tables
-from orchestrator.deploy.model import Action, Decision, Intent, IntentState, Override, Record, Stage
+from orchestrator.deploy.model import Action, Decision, Failure, Intent, IntentState, Override, Record, Stage
 from orchestrator.errors import PermanentError, TemporaryError
 
 _HISTORY = 500  # intents that predictions look back on
+_FAILURES = 5000
+_MAKING = (Action.CREATE, Action.REPLACE, Action.ADOPT)
 
 
 class Ledger:
@@ -36,13 +38,7 @@ class Ledger:
         ledger = cls(engine, site)
         with ledger.transaction() as connection:
             tables.metadata.create_all(connection)
-            found = connection.scalar(sa.select(sa.func.max(tables.version.c.number)))
-            if found is None:
-                connection.execute(tables.version.insert().values(number=tables.VERSION))
-            elif found > tables.VERSION:
-                raise PermanentError(
-                    f"the ledger of {site} was written by a newer orchestrate (format {found}); upgrade this one"
-                )
+            _migrate(connection, site)
         return ledger
 
     @classmethod
@@ -112,6 +108,24 @@ class Ledger:
             for row in self._rows(query)
         }
 
+    def failures(self) -> tuple[Failure, ...]:
+        """Makings of machines that failed, newest first; forgotten when one of the same machine goes well."""
+        table = tables.intent
+        making = (table.c.site == self.site) & table.c.action.in_(_MAKING)
+        done = table.alias()
+        last = sa.select(sa.func.max(done.c.id)).where(
+            done.c.site == self.site, done.c.object == table.c.object, done.c.action.in_(_MAKING),
+            done.c.state == IntentState.DONE,
+        )  # fmt: skip
+        query = sa.select(table.c.object, table.c.provider, table.c.place).where(
+            making, table.c.state == IntentState.FAILED,
+            table.c.id > sa.func.coalesce(last.scalar_subquery(), 0),
+        )  # fmt: skip
+        return tuple(
+            Failure(row["object"], row["provider"], row["place"])
+            for row in self._rows(query.order_by(table.c.id.desc()).limit(_FAILURES))
+        )
+
     def overrides(self) -> dict[str, Override]:
         """Counts set by ``scale``, by group."""
         query = sa.select(tables.scale).where(tables.scale.c.site == self.site)
@@ -136,6 +150,24 @@ class Ledger:
         table = tables.lease
         rows = self._rows(sa.select(table).where(table.c.site == self.site, table.c.expires > 0))
         return (rows[0]["holder"], rows[0]["since"], rows[0]["expires"]) if rows else None
+
+
+def _migrate(connection: sa.Connection, site: str) -> None:
+    """The tables are of this program's version. Two programs that start at once do it one after the other."""
+    table = tables.version
+    connection.execute(table.update().values(number=table.c.number))  # locks
+    found = connection.scalar(sa.select(sa.func.max(table.c.number)))
+    if found is None:
+        connection.execute(table.insert().values(number=tables.VERSION))
+    elif found > tables.VERSION:
+        raise PermanentError(
+            f"the ledger of {site} was written by a newer orchestrate (format {found}); upgrade this one"
+        )
+    elif found < tables.VERSION:
+        for number in range(found + 1, tables.VERSION + 1):
+            for statement in tables.MIGRATIONS[number]:
+                connection.execute(sa.text(statement))
+        connection.execute(table.update().values(number=tables.VERSION))
 
 
 def _driver(url: str) -> str:

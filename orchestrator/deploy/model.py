@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from orchestrator.configure.model import Configurator, Outcome, Target
-from orchestrator.providers.base import Machine
+from orchestrator.providers.base import Machine, Offering
 from orchestrator.states import Table
 
 __all__ = [
-    "PROGRESS", "STAGES", "Action", "Configurator", "Decision", "Health", "Intent", "IntentState", "Outcome",
+    "PROGRESS", "STAGES", "Action", "Configurator", "Decision", "Failure", "HasHealths", "Health", "Intent", "IntentState", "Outcome",
     "Override", "Record", "Stage", "Target", "Workload", "World",
 ]  # fmt: skip
 
@@ -26,6 +26,7 @@ class Action(StrEnum):
     REPLACE = "replace"
     DESTROY = "destroy"
     DRAIN = "drain"
+    UNDRAIN = "undrain"  # it takes tasks again
     ADOPT = "adopt"  # it exists and is wanted: wait until it runs, and record it as ours
     NONE = "none"  # told, not done
 
@@ -69,6 +70,7 @@ PROGRESS: Mapping[Action, tuple[Stage, Stage]] = {
     Action.REPLACE: (Stage.DESTROYING, Stage.CREATED),
     Action.CONFIGURE: (Stage.CONFIGURING, Stage.CONFIGURED),
     Action.DRAIN: (Stage.DRAINING, Stage.DRAINED),
+    Action.UNDRAIN: (Stage.DRAINING, Stage.READY),
     Action.DESTROY: (Stage.DESTROYING, Stage.GONE),
 }
 
@@ -125,6 +127,15 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A making of a machine that failed, and no later one of it went well."""
+
+    object: str
+    provider: str
+    place: str  # zone or host, "" when it is not known
+
+
+@dataclass(frozen=True)
 class Override:
     """A count set by ``scale``. It lapses when the site spec's own count is edited (``base`` differs)."""
 
@@ -159,6 +170,17 @@ class Workload(Protocol):
         """No new task starts on the machine from now on; running ones go on. Idempotent."""
         ...
 
+    def undrain(self, machine: Machine) -> None:
+        """The machine takes tasks again. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class HasHealths(Protocol):
+    """A workload that answers for many machines by one question; those it leaves out are asked alone."""
+
+    def healths(self, machines: Sequence[Machine]) -> Mapping[str, Health]: ...
+
 
 @dataclass(frozen=True)
 class World:
@@ -173,3 +195,5 @@ class World:
     health: Mapping[str, Health] = field(default_factory=dict)  # machines that were asked
     jobs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # machine → running tasks
     seconds: Mapping[tuple[str, str], float] = field(default_factory=dict)  # (action, role) → usual duration
+    failures: tuple[Failure, ...] = ()
+    offerings: Mapping[str, Mapping[str, Offering]] = field(default_factory=dict)  # by provider

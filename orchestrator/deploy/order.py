@@ -18,10 +18,11 @@ class Schedule:
         self._sorter: TopologicalSorter[str] = TopologicalSorter()
         self._dependents: dict[str, list[str]] = {}
         for change in changes:
-            self._sorter.add(change.id, *change.needs)
-            for need in change.needs:
+            self._sorter.add(change.id, *change.needs, *change.after)
+            for need in (*change.needs, *change.after):
                 if need not in self._changes:
                     raise PermanentError(f"change {change.id} needs {need}, which the plan does not hold")
+            for need in change.needs:
                 self._dependents.setdefault(need, []).append(change.id)
         try:
             self._sorter.prepare()
@@ -42,7 +43,14 @@ class Schedule:
 
     def ready(self) -> tuple[Change, ...]:
         """Changes that may start now; each is handed out once."""
-        return tuple(self._changes[key] for key in self._sorter.get_ready())
+        found: list[Change] = []
+        while keys := self._sorter.get_ready():
+            for key in keys:
+                if key in self._open:
+                    found.append(self._changes[key])
+                else:  # given up; what only waits for its end may go on
+                    self._sorter.done(key)
+        return tuple(found)
 
     def waits_for(self, change: Change) -> set[str]:
         """Ids of the changes that must still be done before that one."""
@@ -56,6 +64,7 @@ class Schedule:
 
     def failed(self, key: str) -> tuple[Change, ...]:
         """That change failed; returns all that depend on it, which now never start."""
+        self._sorter.done(key)
         self._open.discard(key)
         lost: list[Change] = []
         queue = [key]
@@ -71,9 +80,11 @@ class Schedule:
 def predicted(changes: Sequence[Change]) -> float:
     """Seconds along the longest chain of needs, when nothing waits for a free hand."""
     by_id = {change.id: change for change in changes}
-    sorter = TopologicalSorter({change.id: change.needs for change in changes})
+    sorter = TopologicalSorter({change.id: (*change.needs, *change.after) for change in changes})
     ends: dict[str, float] = {}
     for key in sorter.static_order():
         if (change := by_id.get(key)) is not None:
-            ends[key] = change.seconds + max((ends.get(need, 0.0) for need in change.needs), default=0.0)
+            ends[key] = change.seconds + max(
+                (ends.get(need, 0.0) for need in (*change.needs, *change.after)), default=0.0
+            )
     return max(ends.values(), default=0.0)

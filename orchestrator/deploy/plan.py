@@ -11,23 +11,26 @@ from typing import Any
 from orchestrator.deploy.model import Action, World
 from orchestrator.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 PETS_KEEP = frozenset({Action.DESTROY, Action.REPLACE})
 
 
 @dataclass(frozen=True)
 class FieldChange:
-    """One field that differs between what is and what is wanted."""
+    """One field that differs between what is and what is wanted. ``how`` it takes effect: live (the machine
+    goes on), rolling (machines are replaced a few at a time) or replace."""
 
     name: str
     old: str
     new: str
+    how: str = "live"
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing apply will do. ``object`` is a machine, or a group for verify; ``needs`` are ids of
-    changes that must be done before; ``seconds`` is predicted from history."""
+    """One thing apply will do. ``object`` is a machine, or a group for verify. ``needs`` are ids of changes
+    that must be done before, ``after`` of those that must have ended, well or not; ``seconds`` is
+    predicted from history, ``cost`` what the site then costs more per hour (None: not known)."""
 
     id: str
     action: Action
@@ -40,7 +43,13 @@ class Change:
     seconds: float = 0.0
     needs: tuple[str, ...] = ()
     previous: str = ""  # replace: the provider where the old machine is, when it is another one
-    jobs: tuple[int, ...] = ()  # running tasks that it ends
+    jobs: tuple[int, ...] = ()  # running tasks of the machine: drained first, ended when it goes
+    after: tuple[str, ...] = ()
+    machines: tuple[str, ...] = ()  # verify: these alone; all of the group when empty
+    image: str = ""
+    cost: float | None = None
+    avoid: tuple[str, ...] = ()  # places where it failed before
+    removes: bool = False  # a machine that may work goes for good, or because it does not work
 
     @property
     def destroys_data(self) -> bool:
@@ -65,6 +74,17 @@ class Plan:
     def work(self) -> tuple[Change, ...]:
         """The changes that do something."""
         return tuple(change for change in self.changes if change.action is not Action.NONE)
+
+    @property
+    def cost(self) -> float | None:
+        """What the site costs more per hour afterwards; None when no price is known."""
+        known = [change.cost for change in self.changes if change.cost is not None]
+        return sum(known) if known else None
+
+    @property
+    def jobs(self) -> frozenset[int]:
+        """Running tasks of machines that go."""
+        return frozenset(task for change in self.changes for task in change.jobs)
 
     @property
     def destroys_data(self) -> tuple[Change, ...]:
@@ -94,8 +114,7 @@ def _change(data: Mapping[str, Any]) -> Change:
     special = {
         "action": Action(data["action"]),
         "fields": tuple(FieldChange(**each) for each in data["fields"]),
-        "needs": tuple(data["needs"]),
-        "jobs": tuple(data["jobs"]),
+        **{name: tuple(data[name]) for name in ("needs", "jobs", "after", "machines", "avoid")},
     }
     return Change(**{**data, **special})
 

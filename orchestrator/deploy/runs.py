@@ -44,6 +44,11 @@ class Gather:
         return taken
 
     @property
+    def waiting(self) -> bool:
+        """Some configuration waits for others to join its run."""
+        return bool(self._ready)
+
+    @property
     def pause(self) -> float:
         """Seconds until a waiting run must start anyway; large when none waits."""
         return max(0.01, self._patience - (self._now - self._since)) if self._ready else 60.0

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,14 +20,33 @@ import sqlalchemy as sa
 from orchestrator.deploy import tables
 from orchestrator.deploy.holder import told
 from orchestrator.deploy.ledger import Ledger
-from orchestrator.deploy.model import PROGRESS, STAGES, Action, IntentState, Override, Record, Stage
+from orchestrator.deploy.machines import Machines
+from orchestrator.deploy.model import PROGRESS, STAGES, Action, IntentState, Override, Stage
 from orchestrator.deploy.plan import Change
 from orchestrator.deploy.recover import Settled
 from orchestrator.errors import GridError, PermanentError, TemporaryError
 from orchestrator.runtime.clock import Clock
 from orchestrator.states import advance
 
+# A drain that failed has left the machine as it was: still to be drained, or undrained.
+_FAILING = frozenset(PROGRESS) - {Action.DRAIN, Action.UNDRAIN}
+Outcome = tuple[int, Change, IntentState, str, str]  # intent, change, state, error, place
 TTL = 15.0  # seconds after which a holder that does not renew has lost its lease
+
+# Made once: building a statement costs more than running it. One call runs each for many rows.
+_intent = tables.intent.c
+_OPEN = tables.intent.insert().returning(_intent.id, sort_by_parameter_order=True)
+_CLOSE = (
+    tables.intent.update()
+    .where(_intent.id == sa.bindparam("intent"))
+    .values({name: sa.bindparam(name) for name in ("state", "error", "closed", "place")})
+)
+_TAKEN_UP = (
+    tables.intent.update()
+    .where(_intent.site == sa.bindparam("of"), _intent.object == sa.bindparam("on"))
+    .where(_intent.state == IntentState.OPEN)
+    .values(state=IntentState.INTERRUPTED, closed=sa.bindparam("closed"), error=sa.bindparam("error"))
+)
 
 
 class LeaseHeld(TemporaryError):
@@ -45,11 +63,15 @@ class Session:
     ``lost`` is set when the renewing thread finds the lease taken over.
     """
 
-    def __init__(self, ledger: Ledger, holder: str, epoch: int, clock: Clock, ttl: float) -> None:
+    def __init__(
+        self, ledger: Ledger, holder: str, epoch: int, clock: Clock, ttl: float, world: Clock | None = None
+    ) -> None:
         self._ledger, self._site = ledger, ledger.site
         self._holder, self.epoch = holder, epoch
-        self._clock, self._ttl = clock, ttl
-        self._records = ledger.records()
+        self._clock, self._ttl = clock, ttl  # of the lease: real time, since other processes live in it
+        self._world = world or clock  # of what is done: time may be simulated
+        self._machines = Machines(self._site, ledger.records())
+        self._open = {intent.object for intent in ledger.open_intents()}
         self._ended = threading.Event()
         self.lost = threading.Event()
         self._renewer = threading.Thread(target=self._renew, name="lease", daemon=True)
@@ -70,61 +92,85 @@ class Session:
             if kind is None and not self.lost.is_set():
                 raise
 
-    def open(self, changes: Sequence[Change], keep_data: bool = False) -> list[int]:
-        """An open intent for each change is on disk; intents left open on the same objects are closed."""
-        now, ids = self._clock.now(), []
-        table = tables.intent
+    def open(
+        self, changes: Sequence[Change], keep_data: bool = False, outcomes: Iterable[Outcome] = ()
+    ) -> list[int]:
+        """An open intent for each change is on disk; intents left open on the same objects are closed.
+
+        ``outcomes`` (as for ``close``) go with them, in the same transaction.
+        """
+        now = self._world.now()
         with self._guarded() as connection:
+            self._closed(connection, outcomes, now)
+            older = [
+                {"of": self._site, "on": c.object, "closed": now, "error": f"taken up again as {c.action}"}
+                for c in changes
+                if c.object in self._open
+            ]
+            if older:
+                connection.execute(_TAKEN_UP, older)
+            rows = [self._row(change, keep_data, now) for change in changes]
+            ids = [int(row[0]) for row in connection.execute(_OPEN, rows)] if rows else []
+            self._open.update(change.object for change in changes)
             for change in changes:
-                older = (table.c.site == self._site) & (table.c.object == change.object)
-                connection.execute(
-                    table.update()
-                    .where(older, table.c.state == IntentState.OPEN)
-                    .values(
-                        state=IntentState.INTERRUPTED, closed=now, error=f"taken up again as {change.action}"
-                    )
-                )
-                made = connection.execute(table.insert().values(**self._row(change, keep_data, now)))
-                ids.append(int(made.inserted_primary_key[0]))  # type: ignore[index]
                 if change.action in PROGRESS:
-                    self._move(connection, change, PROGRESS[change.action][0], now)
+                    self._machines.move(change, PROGRESS[change.action][0], now)
+            self._machines.write(connection)
         return ids
 
-    def close(self, outcomes: Iterable[tuple[int, Change, IntentState, str]]) -> None:
-        """Each (intent, change, state, error) is on disk, with the stage its machine has by it."""
-        now = self._clock.now()
+    def close(self, outcomes: Iterable[Outcome]) -> None:
+        """Each (intent, change, state, error, place) is on disk, with the stage its machine has by it."""
         with self._guarded() as connection:
-            for intent, change, state, error in outcomes:
-                self._close(connection, intent, state, error, now)
-                if change.action in PROGRESS and state is IntentState.DONE:
-                    self._move(connection, change, PROGRESS[change.action][1], now)
-                elif change.action in PROGRESS and state is IntentState.FAILED:
-                    self._move(connection, change, Stage.FAILED, now)
+            self._closed(connection, outcomes, self._world.now())
 
-    def ready(self, machines: Iterable[str]) -> None:
-        """Those machines were seen doing their work."""
-        now = self._clock.now()
-        known = [r for name in machines if (r := self._records.get(name)) and r.stage is not Stage.READY]
+    def _closed(self, connection: sa.Connection, outcomes: Iterable[Outcome], now: float) -> None:
+        rows = []
+        for intent, change, state, error, place in outcomes:
+            rows.append({"intent": intent, "state": state, "error": error, "closed": now, "place": place})
+            self._open.discard(change.object)
+            if change.action in PROGRESS and state is IntentState.DONE:
+                self._machines.move(change, PROGRESS[change.action][1], now)
+            elif change.action in _FAILING and state is IntentState.FAILED:
+                self._machines.move(change, Stage.FAILED, now)
+        if rows:
+            connection.execute(_CLOSE, rows)
+        self._machines.write(connection)
+
+    def seen(self, well: Iterable[str], ill: Iterable[str] = ()) -> None:
+        """Those machines were seen doing their work; those ill did none in all the time they were given."""
+        now = self._world.now()
+        news = dict.fromkeys(well, Stage.READY) | dict.fromkeys(ill, Stage.FAILED)
+        known = [
+            r
+            for name, stage in news.items()
+            if (r := self._machines.records.get(name)) and r.stage is not stage
+        ]
         if not known:
             return
         with self._guarded() as connection:
             for record in known:
-                self._store(connection, record, advance(STAGES, record.stage, Stage.READY), now)
+                self._machines.put(record, advance(STAGES, record.stage, news[record.name]), now)
+            self._machines.write(connection)
 
     def settle(self, verdicts: Sequence[Settled]) -> None:
         """Intents that a crash left open are closed as they were found."""
-        now = self._clock.now()
+        now = self._world.now()
         with self._guarded() as connection:
+            rows = [
+                {"intent": v.intent.id, "state": v.state, "error": v.note, "closed": now, "place": ""}
+                for v in verdicts
+            ]
+            if rows:
+                connection.execute(_CLOSE, rows)
             for verdict in verdicts:
-                found = verdict.intent
-                self._close(connection, found.id, verdict.state, verdict.note, now)
-                record = self._records.get(found.object)
+                record = self._machines.records.get(verdict.intent.object)
                 if verdict.stage is not None and record is not None and record.stage is not verdict.stage:
-                    self._store(connection, record, advance(STAGES, record.stage, verdict.stage), now)
+                    self._machines.put(record, advance(STAGES, record.stage, verdict.stage), now)
+            self._machines.write(connection)
 
     def decided(self, changes: Sequence[Change]) -> None:
         """What is going to be done, and why, is in the decision log."""
-        now = self._clock.now()
+        now = self._world.now()
         rows = [
             {"site": self._site, "epoch": self.epoch, "at": now, "object": c.object, "group_name": c.group,
              "action": c.action, "reason": c.reason}
@@ -136,12 +182,12 @@ class Session:
 
     def observed(self, name: str, facts: Mapping[str, Any]) -> None:
         """What was last seen of an object."""
-        values = {"facts": json.dumps(dict(facts), sort_keys=True), "at": self._clock.now()}
+        values = {"facts": json.dumps(dict(facts), sort_keys=True), "at": self._world.now()}
         self._put(tables.observation, {"object": name}, values)
 
     def scale(self, group: str, override: Override) -> None:
         """The group's count; an override equal to the site spec's own count is forgotten."""
-        values = {"count": override.count, "base": override.base, "at": self._clock.now()}
+        values = {"count": override.count, "base": override.base, "at": self._world.now()}
         self._put(tables.scale, {"group_name": group}, None if override.count == override.base else values)
 
     def forget(self) -> None:
@@ -149,7 +195,7 @@ class Session:
         with self._guarded() as connection:
             for table in tables.OF_SITE:
                 connection.execute(table.delete().where(table.c.site == self._site))
-        self._records = {}
+        self._machines, self._open = Machines(self._site, {}), set()
 
     def _put(self, table: sa.Table, key: dict[str, Any], values: dict[str, Any] | None) -> None:
         where = sa.and_(table.c.site == self._site, *(table.c[name] == value for name, value in key.items()))
@@ -190,45 +236,22 @@ class Session:
             "site": self._site, "epoch": self.epoch, "object": change.object, "action": change.action,
             "key": change.object, "group_name": change.group, "role": change.role, "provider": change.provider,
             "state": IntentState.OPEN, "reason": change.reason, "keep_data": keep_data, "opened": now, "error": "",
+            "place": "",
         }  # fmt: skip
-
-    def _close(
-        self, connection: sa.Connection, intent: int, state: IntentState, error: str, now: float
-    ) -> None:
-        values = {"state": state, "error": error, "closed": now}
-        connection.execute(tables.intent.update().where(tables.intent.c.id == intent).values(**values))
-
-    def _move(self, connection: sa.Connection, change: Change, stage: Stage, now: float) -> None:
-        record = self._records.get(change.object)
-        if record is None:
-            if stage is Stage.GONE:
-                return
-            record = Record(change.object, change.group, change.role, change.provider, stage, now)
-        elif record.stage is not stage:
-            advance(STAGES, record.stage, stage)
-        provider = change.provider if change.action is not Action.DESTROY else record.provider
-        self._store(connection, replace(record, provider=provider), stage, now)
-
-    def _store(self, connection: sa.Connection, record: Record, stage: Stage, now: float) -> None:
-        table = tables.machine
-        where = (table.c.site == self._site) & (table.c.name == record.name)
-        if stage is Stage.GONE:
-            connection.execute(table.delete().where(where))
-            self._records.pop(record.name, None)
-            return
-        values = {"group_name": record.group, "role": record.role, "provider": record.provider,
-                  "stage": stage, "at": now}  # fmt: skip
-        if connection.execute(table.update().where(where).values(**values)).rowcount == 0:
-            connection.execute(table.insert().values(site=self._site, name=record.name, **values))
-        self._records[record.name] = replace(record, stage=stage, at=now)
 
 
 def acquire(
-    ledger: Ledger, holder: str, clock: Clock, dead: Callable[[str], bool], ttl: float = TTL
+    ledger: Ledger,
+    holder: str,
+    clock: Clock,
+    dead: Callable[[str], bool],
+    ttl: float = TTL,
+    world: Clock | None = None,
 ) -> Session:
     """The site's lease, with an epoch higher than every one before.
 
-    Taken over when it has expired or when ``dead(holder)`` is sure; LeaseHeld otherwise.
+    Taken over when it has expired or when ``dead(holder)`` is sure; LeaseHeld otherwise. ``clock`` times
+    the lease, ``world`` (the same by default) what is done under it.
     """
     table, now = tables.lease, clock.now()
     with ledger.transaction() as connection:
@@ -239,7 +262,7 @@ def acquire(
                 connection.execute(table.insert().values(site=ledger.site, epoch=1, **values))
             except sa.exc.IntegrityError as error:
                 raise LeaseHeld(f"site {ledger.site}: another orchestrate starts right now") from error
-            return Session(ledger, holder, 1, clock, ttl)
+            return Session(ledger, holder, 1, clock, ttl, world)
         if row["expires"] > now and not dead(row["holder"]):
             raise LeaseHeld(
                 f"site {ledger.site} is being changed by {told(row['holder'])} since {_clock_time(row['since'])};"
@@ -250,7 +273,7 @@ def acquire(
         unchanged = (table.c.site == ledger.site) & (table.c.epoch == row["epoch"])
         if connection.execute(table.update().where(unchanged).values(epoch=epoch, **values)).rowcount != 1:
             raise LeaseHeld(f"site {ledger.site}: another orchestrate took the lease first")
-    return Session(ledger, holder, epoch, clock, ttl)
+    return Session(ledger, holder, epoch, clock, ttl, world)
 
 
 def _clock_time(at: float) -> str:

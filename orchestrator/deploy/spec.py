@@ -21,6 +21,7 @@ class Wanted:
 
     spec: MachineSpec
     provider: str
+    avoid: tuple[str, ...] = ()  # places where it failed before
 
 
 def is_pet(role: str) -> bool:

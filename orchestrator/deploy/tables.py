@@ -1,10 +1,13 @@
-"""The ledger's tables, the same on SQLite and PostgreSQL. A change of these raises VERSION."""
+"""The ledger's tables, the same on SQLite and PostgreSQL. A change of these raises VERSION
+and says in MIGRATIONS how an older ledger gets there."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-VERSION = 1
+VERSION = 2
+# version → what brings a ledger of the version before to it; tables that are new are made by themselves.
+MIGRATIONS = {2: ("ALTER TABLE intent ADD COLUMN place TEXT NOT NULL DEFAULT ''",)}
 metadata = sa.MetaData()
 _Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite counts up INTEGER keys only
 
@@ -39,6 +42,7 @@ intent = sa.Table(
     sa.Column("opened", sa.Double, nullable=False),
     sa.Column("closed", sa.Double),
     sa.Column("error", sa.Text, nullable=False, default=""),
+    sa.Column("place", sa.Text, nullable=False, default="", server_default=""),  # zone or host it was made in
     sa.Index("intent_open", "site", "state"),
     sa.Index("intent_object", "site", "object"),
 )

@@ -7,6 +7,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from orchestrator.errors import TemporaryError
+
+
+class QuotaExceeded(TemporaryError):
+    """The infrastructure has no room for another machine; another provider or a later time may."""
+
 
 class MachineState(StrEnum):
     """What the infrastructure says of a machine."""
@@ -29,6 +35,7 @@ class MachineSpec:
     offering: str = ""
     user_data: str = ""  # a script, run once at first boot (the context of a worker); "" for pets
     tags: Mapping[str, str] = field(default_factory=dict)
+    avoid: tuple[str, ...] = ()  # places (zone, host) where it failed before: taken only if there is no other
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,16 @@ class Machine:
     connection: Mapping[str, str] = field(default_factory=dict)  # Ansible variables that reach it
     applied: str = ""  # digest in ROOT/etc/applied.json when its managed files are untouched, else ""
     drift: Sequence[str] = ()  # managed files edited by hand
+    place: str = ""  # zone or host it is in, "" when the infrastructure does not tell
+
+
+@dataclass(frozen=True)
+class Offering:
+    """A size of machine. ``price`` is in the provider's currency per hour, None when it is not known."""
+
+    cores: int = 1
+    memory: int = 0  # bytes, 0 when it is not known
+    price: float | None = None
 
 
 class Provider(Protocol):
@@ -77,3 +94,39 @@ class HasShell(Protocol):
     def shell(self, name: str, command: Sequence[str]) -> list[str]:
         """The argument vector that runs ``command`` (or a login shell when empty) on the machine."""
         ...
+
+
+@dataclass(frozen=True)
+class Object:
+    """Something that carries our tag and is not a machine: a volume, a key, a security group."""
+
+    kind: str
+    id: str
+    machine: str = ""  # the machine it was made for; "" when it serves all
+
+
+@runtime_checkable
+class HasObjects(Protocol):
+    """A provider where machines have parts that can outlive them."""
+
+    def objects(self) -> Sequence[Object]:
+        """All that carry our tag."""
+        ...
+
+    def remove(self, thing: Object) -> None:
+        """It is gone; silent if it is gone already."""
+        ...
+
+
+@runtime_checkable
+class HasOfferings(Protocol):
+    """A provider that tells its sizes of machines."""
+
+    def offerings(self) -> Mapping[str, Offering]: ...
+
+
+def bare(provider: object) -> object:
+    """The adapter itself, whatever is wrapped around it: whether it has an optional port is asked of it."""
+    while (inner := getattr(provider, "inner", None)) is not None:
+        provider = inner
+    return provider

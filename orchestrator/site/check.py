@@ -67,6 +67,10 @@ def _references(spec: _Spec) -> Iterator[Problem]:
             yield _dangling(
                 ("groups", name, "provider"), provider, _names(spec.data, "providers"), "provider"
             )
+        for n, other in enumerate(_list(group.get("fallback"))):
+            if isinstance(other, str) and other not in _names(spec.data, "providers"):
+                known = _names(spec.data, "providers")
+                yield _dangling(("groups", name, "fallback", n), other, known, "provider")
     for path, owner, key in (
         *((("computing_elements", name), ce, "vobox") for name, ce in spec.elements.items()),
         *((("storage_elements", name), se, "vobox") for name, se in spec.storage.items()),

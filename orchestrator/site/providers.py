@@ -10,9 +10,25 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from orchestrator.site.fields import HostName, Model, Port, Positive, Text
+from orchestrator.site.simulated import SimSettings
 
 
-class LocalProvider(Model):
+class Allowed(Model):
+    """What may be asked of any provider."""
+
+    parallel: Positive = 8
+    """How many machines are made or destroyed at the same time."""
+    rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Calls per second to the infrastructure, on average; as fast as it answers when absent."""
+    burst: Positive = 10
+    """Calls that may be made at once before the rate holds."""
+    machines: Positive | None = None
+    """Machines that may exist there at the same time; as many as it gives when absent."""
+    cores: Positive | None = None
+    """Cores of all machines there, where the infrastructure tells its sizes."""
+
+
+class LocalProvider(Allowed):
     """Machines are directories on this host, each with a loopback address and a supervisor."""
 
     kind: Literal["local"]
@@ -36,7 +52,7 @@ class SshHost(Model):
     """Path of the private key file (a reference, never the key itself); ssh's own choice when absent."""
 
 
-class SshProvider(Model):
+class SshProvider(Allowed):
     """Hosts that exist: farm nodes, bare metal, rented servers."""
 
     kind: Literal["ssh"]
@@ -47,4 +63,13 @@ class SshProvider(Model):
     """How many hosts are worked on at the same time."""
 
 
-Provider = Annotated[LocalProvider | SshProvider, Field(discriminator="kind")]
+class SimProvider(Allowed, SimSettings):
+    """A simulated cloud: rehearse a site without a machine."""
+
+    kind: Literal["sim"]
+    """A cloud simulated by a process on this host."""
+    parallel: Positive = 32
+    """How many machines are made or destroyed at the same time."""
+
+
+Provider = Annotated[LocalProvider | SimProvider | SshProvider, Field(discriminator="kind")]

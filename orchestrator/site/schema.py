@@ -16,7 +16,7 @@ from orchestrator.errors import NotFound, UserError
 from orchestrator.site import order
 from orchestrator.site.defaults import filled
 from orchestrator.site.fields import Count, Model, Name, Positive, Text
-from orchestrator.site.providers import LocalProvider, Provider, SshHost, SshProvider
+from orchestrator.site.providers import LocalProvider, Provider, SimProvider, SshHost, SshProvider
 from orchestrator.site.services import (
     Budgets,
     ComputingElement,
@@ -34,7 +34,7 @@ from orchestrator.site.services import (
 
 __all__ = [
     "Budgets", "ComputingElement", "EnvReference", "FileReference", "ForkBatch", "Group", "LocalProvider",
-    "Method", "Monitoring", "Provider", "Reference", "Repository", "Role", "Security", "Site", "Software",
+    "Method", "Monitoring", "Provider", "Reference", "Repository", "Role", "Security", "SimProvider", "Site", "Software",
     "SshHost", "SshProvider", "StorageElement",
 ]  # fmt: skip
 
@@ -60,6 +60,10 @@ class Group(Model):
     """Fewest machines, of a group that is scaled with the queue (0 when only max is given)."""
     max: Count | None = None
     """Most machines, of a group that is scaled with the queue."""
+    fallback: tuple[Name, ...] = ()
+    """Further providers, tried in this order for workers that the first one cannot make."""
+    max_unavailable: Positive | None = None
+    """Machines that an update may take away at the same time; a fifth of the group when absent."""
     needs: tuple[Name, ...] = ()
     """Groups that must be up before this one is started."""
     image: Text | None = None

@@ -96,6 +96,8 @@ class Budgets(Model):
     """Cores of all machines together."""
     money_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Price of all machines together, in the providers' currency per hour."""
+    removal: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of a group's machines that `up` removes or replaces without being told the number by --yes-remove."""
 
 
 class Monitoring(Model):

@@ -53,7 +53,8 @@ def manager_routes(manager: Manager, hub: Hub) -> list[BaseRoute]:
     async def drain(request: Request) -> Any:
         web.caller(request).require("admin")
         host = value_of(await web.body(request), "host", str, "drain")
-        await manager.database.rows(SQL["drain"], host=host)
+        draining = request.url.path.endswith("/drain")
+        await manager.database.rows(SQL["drain"], host=host, draining=draining)
         return {}
 
     async def answer(request: Request) -> Any:
@@ -68,6 +69,7 @@ def manager_routes(manager: Manager, hub: Hub) -> list[BaseRoute]:
     return [
         web.route("GET", "/v1/resources", resources),
         web.route("POST", "/v1/resources/drain", drain),
+        web.route("POST", "/v1/resources/undrain", drain),
         web.route("POST", "/v1/tasks/reports", reports),
         web.route("POST", "/v1/tasks/heartbeats", heartbeats),
         web.route("GET", "/v1/tasks/commands", commands),

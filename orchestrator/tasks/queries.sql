@@ -188,8 +188,8 @@ SELECT r.name, r.site, r.draining, r.ad, extract(epoch FROM now() - r.seen)::flo
  ORDER BY r.seen DESC LIMIT 1000
 
 -- name: drain
--- The agents of one host get no new task; agents that start later do.
-UPDATE grid.resource SET draining = true WHERE name >= %(host)s || '/' AND name < %(host)s || '0'
+-- The agents of one host get no new task (or get tasks again); agents that start later do.
+UPDATE grid.resource SET draining = %(draining)s WHERE name >= %(host)s || '/' AND name < %(host)s || '0'
 
 -- name: command_add
 INSERT INTO grid.command (site, task, attempt, verb, facts)

@@ -15,7 +15,8 @@ from orchestrator.deploy.events import Event, Sink
 from orchestrator.deploy.fleet import Fleet
 from orchestrator.deploy.holder import myself, surely_dead
 from orchestrator.deploy.ledger import Ledger
-from orchestrator.runtime.clock import SystemClock
+from orchestrator.deploy.model import Workload
+from orchestrator.runtime.clock import SystemClock, Timeline
 from orchestrator.site.load import load, resolve
 from orchestrator.site.schema import Site
 from orchestrator.wiring.configure import make_configurator
@@ -34,28 +35,44 @@ def context(site_file: Path, *, sink: Sink = _silent, reading: bool = False) -> 
     state_dir = state_directory(site_file, site)
     if not reading:
         state_dir.parent.mkdir(exist_ok=True)
+        # Jobs of other accounts pass to their machine; the secrets below are closed themselves.
         state_dir.mkdir(mode=0o711, exist_ok=True)
-        state_dir.chmod(
-            0o711
-        )  # jobs of other accounts pass to their machine; secrets below are closed themselves
-    fleet, tasks, ledger = Fleet(), Tasks(), _ledger(site, site_file, state_dir, reading)
+        state_dir.chmod(0o711)
+    ledger = _ledger(site, site_file, state_dir, reading)
     try:
-        yield Context(
-            site=site,
-            ledger=ledger,
-            providers=providers(site, state_dir),
-            configurator=make_configurator(site, state_dir, fleet, tasks, reading=reading),
-            workload=make_workload(site, state_dir),
-            clock=SystemClock(),
-            state_dir=state_dir,
-            holder=myself(),
-            dead=surely_dead,
-            sink=sink,
-            fleet=fleet,
-            tasks=tasks,
-        )
+        yield made(site, state_dir, ledger, sink, reading=reading)
     finally:
         ledger.close()
+
+
+def made(site: Site, state_dir: Path, ledger: Ledger, sink: Sink, *, reading: bool = False) -> Context:
+    """Everything about a site whose state directory and ledger are there."""
+    fleet, tasks = Fleet(), Tasks()
+    infrastructure = providers(site, state_dir)
+    configurator = make_configurator(site, state_dir, fleet, tasks, reading=reading)
+    workload: Workload = make_workload(site, state_dir)
+    clock: Timeline = SystemClock()
+    if any(settings.kind == "sim" for settings in site.providers.values()):
+        from orchestrator.wiring import simulated
+
+        clouds = simulated.clouds_of(infrastructure)
+        clock = simulated.clock_of(site, clouds)
+        configurator = simulated.SimConfigurator(site, clouds, configurator)
+        workload = simulated.SimWorkload(clouds, workload)
+    return Context(
+        site=site,
+        ledger=ledger,
+        providers=infrastructure,
+        configurator=configurator,
+        workload=workload,
+        clock=clock,
+        state_dir=state_dir,
+        holder=myself(),
+        dead=surely_dead,
+        sink=sink,
+        fleet=fleet,
+        tasks=tasks,
+    )
 
 
 def _ledger(site: Site, site_file: Path, state_dir: Path, reading: bool) -> Ledger:

@@ -45,9 +45,15 @@ class GridWorkload:
 
     def drain(self, machine: Machine) -> None:
         """The machine's present agents get no new task."""
+        self._tell(machine, "drain")
 
+    def undrain(self, machine: Machine) -> None:
+        """The machine's present agents get tasks again."""
+        self._tell(machine, "undrain")
+
+    def _tell(self, machine: Machine, verb: str) -> None:
         async def act(central: Api) -> None:
-            await central.post("/v1/resources/drain", {"host": machine.name})
+            await central.post(f"/v1/resources/{verb}", {"host": machine.name})
 
         if self._asked(machine):
             self._central(act)

@@ -82,6 +82,8 @@ def world_of(case: dict[str, Any]) -> World:
     )
     scale = {group: Override(count, 2) for group, count in case.get("scale", {}).items()}
     records = {name: r for name, r in world.records.items() if name not in case.get("unknown", [])}
+    stages = {name: Stage(stage) for name, stage in case.get("stages", {}).items()}
+    records |= {name: replace(records[name], stage=stage) for name, stage in stages.items()}
     health = dict(world.health) | {name: Health(False, what) for name, what in case.get("health", {}).items()}
     jobs = {name: tuple(tasks) for name, tasks in case.get("jobs", {}).items()}
     return replace(
@@ -107,7 +109,10 @@ def test_case(case: dict[str, Any]) -> None:
             planned(case)
         return
     plan = planned(case)
-    found = [(f"{change.action} {change.object}", frozenset(change.needs)) for change in plan.changes]
+    found = [
+        (f"{change.action} {change.object}", frozenset((*change.needs, *change.after)))
+        for change in plan.changes
+    ]
     assert sorted(found, key=str) == sorted(map(parsed, case["plan"]), key=str)
     assert all(change.reason for change in plan.changes)
     destroyed = [change.object for change in plan.changes if change.action is Action.DESTROY]

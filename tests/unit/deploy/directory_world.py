@@ -23,7 +23,7 @@ from orchestrator.deploy.ledger import Ledger
 from orchestrator.deploy.model import Health, Outcome, Target
 from orchestrator.errors import GridError
 from orchestrator.providers.base import Machine, MachineSpec, MachineState
-from orchestrator.runtime.clock import SystemClock
+from orchestrator.runtime.clock import SystemClock, Timeline
 from orchestrator.runtime.files import read_json, write_json
 from orchestrator.site.schema import Site
 
@@ -82,6 +82,7 @@ class DirectoryProvider:
                 facts = {
                     "name": spec.name, "group": spec.group, "role": spec.role, "tags": dict(spec.tags),
                     "boots": self.boots, "context": spec.user_data,
+                    "failed": self.fault("boot", spec.name) is not None,
                 }  # fmt: skip
                 write_json(part / "machine.json", facts)
                 folder = part.rename(self.root / secrets.token_hex(6))
@@ -106,6 +107,8 @@ class DirectoryProvider:
         for word in ("stopped", "unreachable", "failed"):
             if (folder / word).exists():
                 state = MachineState(word)
+        if facts["failed"]:
+            state = MachineState.FAILED
         if facts["boots"] > 0:  # each look brings it nearer to running
             write_json(folder / "machine.json", {**facts, "boots": facts["boots"] - 1})
             state = MachineState.BOOTING
@@ -116,6 +119,7 @@ class DirectoryProvider:
             applied, drift = "", ("etc/central.json",)
         return Machine(
             facts["name"], facts["group"], facts["role"], self.name, state, "127.0.0.1", str(folder), facts["tags"],
+            connection={"ansible_connection": "local"},
             applied=applied, drift=drift,
         )  # fmt: skip
 
@@ -167,8 +171,14 @@ class DirectoryWorkload:
         return self.jobs.get(machine.name, [])
 
     def drain(self, machine: Machine) -> None:
+        if (error := self.fault("drain", machine.name)) is not None:
+            raise error
         self.drained.append(machine.name)
         self.jobs.pop(machine.name, None)
+
+    def undrain(self, machine: Machine) -> None:
+        if machine.name in self.drained:
+            self.drained.remove(machine.name)
 
 
 def a_site(workers: int = 2, **groups: Mapping[str, Any]) -> Site:
@@ -185,10 +195,19 @@ class DirectoryWorld:
     """A context over one directory, made anew by every process that looks at it."""
 
     def __init__(
-        self, root: Path, site: Site | None = None, fault: Fault = _no_fault, boots: int = 0
+        self,
+        root: Path,
+        site: Site | None = None,
+        fault: Fault = _no_fault,
+        boots: int = 0,
+        clock: Timeline | None = None,
     ) -> None:
-        self.root, self.site = root, site or a_site()
-        self.provider = DirectoryProvider("local", root / "cloud", fault, boots)
+        self.root, self.site, self.clock = root, site or a_site(), clock or SystemClock()
+        self.clouds = {
+            name: DirectoryProvider(name, root / ("cloud" if name == "local" else name), fault, boots)
+            for name in self.site.providers
+        }
+        self.provider = self.clouds["local"]
         self.configurator = DirectoryConfigurator(fault=fault)
         self.workload = DirectoryWorkload(fault)
         self.events: list[Any] = []
@@ -205,10 +224,10 @@ class DirectoryWorld:
         return Context(
             site=self.site,
             ledger=Ledger.of_file(state / "ledger.db", self.site.site),
-            providers={"local": self.provider},
+            providers=self.clouds,
             configurator=self.configurator,
             workload=self.workload,
-            clock=SystemClock(),
+            clock=self.clock,
             state_dir=state,
             holder=myself(),
             dead=surely_dead,
@@ -218,7 +237,8 @@ class DirectoryWorld:
 
     def names(self) -> list[str]:
         """Names of all machines that exist, doubles too."""
-        return sorted(read_json(folder / "machine.json")["name"] for folder in self.provider.folders())
+        folders = (folder for cloud in self.clouds.values() for folder in cloud.folders())
+        return sorted(read_json(folder / "machine.json")["name"] for folder in folders)
 
     def everything(self) -> str:
         """What exists, as text."""

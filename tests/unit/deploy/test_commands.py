@@ -7,9 +7,10 @@ import pytest
 from directory_world import DirectoryWorld, a_site
 
 from orchestrator.deploy import commands
-from orchestrator.deploy.events import Closed, Ended, Started
+from orchestrator.deploy.events import Closed, Started
 from orchestrator.deploy.model import Action, IntentState, Stage
 from orchestrator.deploy.plan import Plan
+from orchestrator.deploy.report import Ended
 from orchestrator.deploy.session import LeaseLost, Session, acquire
 from orchestrator.errors import NotFound, PermanentError, TemporaryError, UserError
 

@@ -33,6 +33,10 @@ class HandClock:
     def monotonic(self) -> float:
         return self.time
 
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        self.time += seconds
+        return event.is_set()
+
 
 def never(holder: str) -> bool:
     return False
@@ -69,11 +73,11 @@ def test_a_stale_holder_writes_nothing_at_all(ledger: Ledger) -> None:
     new = acquire(ledger, "new", clock, never, ttl=10)
     writes = [
         lambda: old.open([DESTROY]),
-        lambda: old.close([(intent, MAKE, IntentState.DONE, "")]),
+        lambda: old.close([(intent, MAKE, IntentState.DONE, "", "")]),
         lambda: old.decided([MAKE]),
         lambda: old.scale("m", Override(3, 1)),
         lambda: old.observed("m-1", {"a": 1}),
-        lambda: old.ready(["m-1"]),
+        lambda: old.seen(["m-1"]),
         lambda: old.settle([]),
         old.forget,
     ]
@@ -83,7 +87,7 @@ def test_a_stale_holder_writes_nothing_at_all(ledger: Ledger) -> None:
     assert [i.state for i in ledger.intents("m-1")] == [IntentState.OPEN]
     assert ledger.decisions("m-1") == ()
     assert ledger.overrides() == {}
-    new.close([(intent, MAKE, IntentState.DONE, "")])
+    new.close([(intent, MAKE, IntentState.DONE, "", "")])
     assert ledger.records()["m-1"].stage is Stage.CREATED
 
 
@@ -91,12 +95,12 @@ def test_intents_and_stages_follow_each_other(ledger: Ledger) -> None:
     with acquire(ledger, "me", HandClock(), never) as session:
         (first,) = session.open([MAKE])
         assert ledger.records()["m-1"].stage is Stage.CREATING
-        session.close([(first, MAKE, IntentState.DONE, "")])
-        session.ready(["m-1", "unknown"])
+        session.close([(first, MAKE, IntentState.DONE, "", "")])
+        session.seen(["m-1", "unknown"])
         assert ledger.records()["m-1"].stage is Stage.READY
         (second,) = session.open([DESTROY], keep_data=True)
         assert ledger.open_intents()[0].keep_data
-        session.close([(second, DESTROY, IntentState.DONE, "")])
+        session.close([(second, DESTROY, IntentState.DONE, "", "")])
         assert ledger.records() == {}
 
 
@@ -114,7 +118,7 @@ def test_predictions_come_from_what_went_well(ledger: Ledger) -> None:
         for seconds, state in ((2, IntentState.DONE), (4, IntentState.DONE), (90, IntentState.FAILED)):
             (intent,) = session.open([MAKE])
             clock.time += seconds
-            session.close([(intent, MAKE, state, "")])
+            session.close([(intent, MAKE, state, "", "")])
     assert ledger.seconds() == {("create", "worker"): 3.0}
 
 

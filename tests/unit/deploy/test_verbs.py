@@ -18,7 +18,7 @@ import typer
 from directory_world import DirectoryWorld, Fault, a_site
 from typer.testing import CliRunner
 
-from orchestrator.cli import deploy, live
+from orchestrator.cli import deploy, live, look
 from orchestrator.deploy.context import Context
 from orchestrator.deploy.events import Sink
 from orchestrator.errors import GridError, PermanentError, UserError
@@ -31,6 +31,7 @@ class Shell:
         self.world = world
         self.app = typer.Typer()
         deploy.register(self.app)
+        look.register(self.app)
 
     @contextmanager
     def context(self, site: Path, *, sink: Sink | None = None, reading: bool = False) -> Iterator[Context]:
@@ -124,7 +125,7 @@ def test_a_saved_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_program_name_cannot_leave_the_log_directory() -> None:
     for name in ("../etc/shadow", "-x", "a b", "$(id)"):
         with pytest.raises(UserError):
-            deploy.logs("central", name)
+            look.logs("central", name)
 
 
 class Terminal(io.StringIO):
