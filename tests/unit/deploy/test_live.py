@@ -16,7 +16,8 @@ from orchestrator.errors import GridError, PermanentError
 from orchestrator.runtime.virtual import VirtualClock
 
 CHANGES = tuple(
-    Change(f"create:farm-{n}", Action.CREATE, f"farm-{n}", "farm", "worker", "local", "it is missing") for n in range(100)
+    Change(f"create:farm-{n}", Action.CREATE, f"farm-{n}", "farm", "worker", "local", "it is missing")
+    for n in range(100)
 )
 
 
@@ -42,7 +43,11 @@ class Terminal(io.StringIO):
 
 def test_views_of_many_machines_are_short_and_end_with_failures_by_kind(tmp_path: Path) -> None:
     def bad(verb: str, name: str) -> GridError | None:
-        return PermanentError("disk full") if verb == "create" and name in ("lab-farm-7", "lab-farm-19") else None
+        return (
+            PermanentError("disk full")
+            if verb == "create" and name in ("lab-farm-7", "lab-farm-19")
+            else None
+        )
 
     site = a_site(1, farm={"role": "worker", "count": 30})
     for out in (io.StringIO(), Terminal()):

@@ -122,9 +122,7 @@ def test_a_plan_tells_what_it_costs(tmp_path: Path) -> None:
         farm = {"role": "worker", "count": 4, "offering": offering}
         site = a_site(0, farm=farm)
         budget = site.budgets.model_copy(update={"money_per_hour": 1.0})
-        made = DirectoryWorld(
-            tmp_path, site.model_copy(update={"budgets": budget}), clock=VirtualClock(1e9)
-        )
+        made = DirectoryWorld(tmp_path, site.model_copy(update={"budgets": budget}), clock=VirtualClock(1e9))
         made.clouds["local"] = made.provider = Priced("local", tmp_path / "cloud")
         return made
 
