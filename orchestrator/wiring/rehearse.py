@@ -25,7 +25,7 @@ from orchestrator.units import Seconds, format_duration, format_size
 from orchestrator.wiring.deploy import made
 from orchestrator.wiring.simulated import clouds_of
 
-TRIES = 5  # `up`s until the site is as it should be
+TRIES = 5  # runs of `up` or `down` until nothing fails any more
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,11 @@ def shares(site: Site, machines: int) -> dict[str, int]:
     """Worker group → its machines, of ``machines`` in all. UserError when that cannot be."""
     workers = site.names(Role.WORKER)
     left = machines - sum(group.wanted for name, group in site.groups.items() if name not in workers)
-    if not workers or left < 0:
+    if not workers:
+        raise UserError(f"site {site.site} has no group of workers that could grow; leave --machines away")
+    if left < 0:
         raise UserError(
-            f"site {site.site} cannot have {machines} machines: its groups of workers would have {left}"
+            f"site {site.site} cannot have {machines} machines: {machines - left} of them are no workers"
         )
     weights = {name: max(site.groups[name].wanted, site.groups[name].limits[1], 1) for name in workers}
     total, shared, counts = sum(weights.values()), 0, {}
@@ -129,22 +131,26 @@ def rehearse(site: Site, directory: Path, sink: Sink) -> Rehearsal:
 
 
 def _rehearsed(ctx: Context) -> Rehearsal:
-    begun, reports = ctx.clock.now(), []
+    begun = ctx.clock.now()
+    reports: list[Report] = []
 
-    def until_ready() -> None:
+    def until_done(verb: Callable[[], Report]) -> list[Report]:
+        """As an admin would: again, until it says that all is well."""
+        told = []
         for _ in range(TRIES):
-            reports.append(commands.up(ctx))
-            if reports[-1].exit_code == 0 or ctx.stop.is_set():
-                return
+            told.append(verb())
+            if told[-1].exit_code == 0 or ctx.stop.is_set():
+                break
+        return told
 
-    up = _measured(ctx, until_ready)
+    up = _measured(ctx, lambda: reports.extend(until_done(lambda: commands.up(ctx))))
     clouds = [cloud for cloud in clouds_of(ctx.providers).values() if cloud.present() is not None]
     seen = [cloud.figures(begun) for cloud in clouds]
     again = _measured(ctx, lambda: commands.up(ctx))
     before = _changing(clouds)
     one_more = _measured(ctx, lambda: _one_more(ctx))
     calls = _changing(clouds) - before
-    down = _measured(ctx, lambda: commands.down(ctx, keep_data=True))
+    down = _measured(ctx, lambda: until_done(lambda: commands.down(ctx, keep_data=True)))
     after = [cloud.figures(begun) for cloud in clouds]
     ready = sorted(seconds for each in seen for seconds in each["ready"])
     counted = Counter[str]()
