@@ -60,6 +60,8 @@ class Tally:
         ended = Ended.INTERRUPTED if self._ctx.stop.is_set() else Ended.FAILED
         told = error.message if isinstance(error, GridError) else f"{type(error).__name__}: {error}"
         place = machine.place if machine and change.action is not Action.VERIFY else ""
+        if isinstance(error, GridError):
+            place = place or str(error.facts.get("host", ""))
         self._end(change, ended, told, file, isinstance(error, TemporaryError), place)
         self._lost(change, ended)
         self._give_up(
