@@ -92,8 +92,7 @@ class Apply:
         self._tally.begin([*chosen, *called, *together])
         for change in (*chosen, *called):
             self._act(change)
-        for change, storm in refused:
-            self._tally.refused(change, storm.message)
+        self._tally.refused([(change, storm.message) for change, storm in refused])
         if together:
             self._configure(together)
         self._boots.poll(lambda name, call: self._work(call, lambda future: self._listed(name, future)))

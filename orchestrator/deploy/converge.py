@@ -101,7 +101,9 @@ def _rounds(ctx: Context, session: Session, report: Report, made: Plan, limit: s
         if more is None or {change.object for change in more.destroys_data} - lost:
             break
         many = sum(change.action is not Action.VERIFY for change in more.work)
-        ctx.sink(Noted(f"not all came up: {many} to be made again" if many else "not all came up: looked at again"))
+        ctx.sink(
+            Noted(f"not all came up: {many} to be made again" if many else "not all came up: looked at again")
+        )
         report = report.then(carry_out(ctx, session, more, world, report.well - troubled))
     return report
 
