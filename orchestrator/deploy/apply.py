@@ -133,7 +133,7 @@ class Apply:
         told = set() if is_pet(change.role) else self._tally.ill
         asked = [name for name in names if name not in told]
         if told and not asked:
-            self._failed(change, PermanentError(f"no machine of group {change.object} came up"))
+            self._failed(change, PermanentError("none of its machines came up"))
             return
         if not any(need.startswith("verify:") for need in change.needs):
             asked = [name for name in asked if name not in self._tally.well]
