@@ -22,6 +22,7 @@ _SIGNS = {
 }  # fmt: skip
 
 
+_FEW = 10
 _MANY = 40  # changes; above that those alike share a line
 
 
@@ -107,8 +108,10 @@ def why(story: Why) -> Iterator[str]:
         yield f"{story.name} is {story.machine.state} at {story.machine.provider}{health}"
     if story.record is not None:
         yield f"{story.name} is {story.record.stage} since {_at(story.record.at)} (by the ledger)"
-    for change in story.pending:
+    for change in story.pending[:_FEW]:
         yield f"next: {change.action} {change.object}, because {change.reason}"
+    if len(story.pending) > _FEW:
+        yield f"next: … and {len(story.pending) - _FEW} more; see `orchestrate plan`"
     if story.decisions:
         yield "decided:"
         rows = [(_at(d.at), str(d.action), d.object, d.reason) for d in story.decisions]
@@ -119,6 +122,7 @@ def why(story: Why) -> Iterator[str]:
             (_at(i.opened), str(i.action), i.object, f"{i.state} {i.error}".strip()) for i in story.intents
         ]
         yield from (f"  {line}" for line in columns(rows))
+    yield from (f"evidence: {file}" for file in story.evidence)
     if not story.known:
         yield f"{story.name}: nothing was ever done"
 

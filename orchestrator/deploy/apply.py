@@ -92,8 +92,7 @@ class Apply:
         self._tally.begin([*chosen, *called, *together])
         for change in (*chosen, *called):
             self._act(change)
-        for change, storm in refused:
-            self._tally.refused(change, storm.message)
+        self._tally.refused([(change, storm.message) for change, storm in refused])
         if together:
             self._configure(together)
         self._boots.poll(lambda name, call: self._work(call, lambda future: self._listed(name, future)))
@@ -134,7 +133,7 @@ class Apply:
         told = set() if is_pet(change.role) else self._tally.ill
         asked = [name for name in names if name not in told]
         if told and not asked:
-            self._failed(change, PermanentError(f"no machine of group {change.object} came up"))
+            self._failed(change, PermanentError("none of its machines came up"))
             return
         if not any(need.startswith("verify:") for need in change.needs):
             asked = [name for name in asked if name not in self._tally.well]

@@ -20,6 +20,8 @@ from orchestrator.deploy.spec import checked_scale, counts
 from orchestrator.errors import NotFound
 from orchestrator.providers.base import Machine
 
+_SHOWN = 5  # files of evidence that ``why`` names
+
 
 def _always(_: Plan) -> bool:
     return True
@@ -128,8 +130,9 @@ def why(ctx: Context, name: str) -> Why:
         record=world.records.get(name),
         machine=next((machine for machine in world.machines if machine.name == name), None),
         health=world.health.get(name),
-        decisions=ctx.ledger.decisions(name),
+        decisions=ctx.ledger.story(name) if name in ctx.site.groups else ctx.ledger.decisions(name),
         intents=ctx.ledger.intents(name),
+        evidence=_evidence(ctx, name),
         pending=tuple(c for c in next_plan.changes if name in (c.object, c.group)),
     )
     if not found.known and name not in ctx.site.groups:
@@ -138,6 +141,11 @@ def why(ctx: Context, name: str) -> Why:
             " for a job use `orchestrate job why`"
         )
     return found
+
+
+def _evidence(ctx: Context, name: str) -> tuple[str, ...]:
+    found = (ctx.state_dir / "evidence").glob(f"*-{name}-*.txt")
+    return tuple(str(file) for file in sorted(found, reverse=True)[:_SHOWN])
 
 
 def fleet(ctx: Context, limit: str = "") -> tuple[Machine, ...]:

@@ -40,22 +40,22 @@ class Status:
         return tuple(self._rows())
 
     def _rows(self) -> Iterator[MachineRow]:
-        left = sorted(self.world.machines, key=lambda machine: machine.name)
-        for group in [*self.wanted, *sorted({m.group for m in left} - set(self.wanted))]:
-            for machine in left:
-                if machine.group == group:
-                    health = self.world.health.get(machine.name)
-                    told = "" if health is None else _told(health)
-                    yield MachineRow(
-                        machine.name, group, machine.provider, str(machine.state), machine.address, told
-                    )
-            for change in self.pending:
-                if change.group == group and change.action == "create" and change.object not in self._names:
-                    yield MachineRow(change.object, group, change.provider, "missing", "", "")
-
-    @property
-    def _names(self) -> set[str]:
-        return {machine.name for machine in self.world.machines}
+        rows: dict[str, list[MachineRow]] = {group: [] for group in self.wanted}
+        for machine in sorted(self.world.machines, key=lambda machine: (machine.group, machine.name)):
+            health = self.world.health.get(machine.name)
+            told = "" if health is None else _told(health)
+            rows.setdefault(machine.group, []).append(
+                MachineRow(
+                    machine.name, machine.group, machine.provider, str(machine.state), machine.address, told
+                )
+            )
+        there = {machine.name for machine in self.world.machines}
+        for change in self.pending:
+            if change.action == "create" and change.object not in there:
+                row = MachineRow(change.object, change.group, change.provider, "missing", "", "")
+                rows.setdefault(change.group, []).append(row)
+        for each in rows.values():
+            yield from each
 
     @property
     def ok(self) -> bool:
@@ -90,6 +90,7 @@ class Why:
     decisions: tuple[Decision, ...]
     intents: tuple[Intent, ...]
     pending: tuple[Change, ...]
+    evidence: tuple[str, ...] = ()  # files, the newest first
 
     @property
     def known(self) -> bool:

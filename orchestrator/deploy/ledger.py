@@ -98,6 +98,31 @@ class Ledger:
             for row in self._rows(query)
         )
 
+    def story(self, group: str, limit: int = 20) -> tuple[Decision, ...]:
+        """The last decisions about a group, newest first; those alike about many machines are one."""
+        table = tables.decision
+        many = sa.func.count(sa.distinct(table.c.object))
+        query = (
+            sa.select(
+                table.c.action, table.c.reason, sa.func.max(table.c.at).label("last"),
+                sa.func.min(table.c.object).label("one"), many.label("many"),
+            )
+            .where(table.c.site == self.site, table.c.group_name == group)
+            .group_by(table.c.epoch, table.c.action, table.c.reason)
+            .order_by(sa.desc("last"), table.c.action)
+            .limit(limit)
+        )  # fmt: skip
+        return tuple(
+            Decision(
+                row["last"],
+                row["one"] if row["many"] == 1 else f"{row['many']} machines",
+                group,
+                Action(row["action"]),
+                row["reason"],
+            )
+            for row in self._rows(query)
+        )
+
     def records(self) -> dict[str, Record]:
         """Machines that are known to be ours, by name."""
         query = sa.select(tables.machine).where(tables.machine.c.site == self.site)

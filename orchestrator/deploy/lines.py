@@ -96,7 +96,7 @@ class Lines:
         failed = self._ctx.provider(change.provider).in_a_row(kind) if kind else 0
         what = f" with image {change.image}" if change.image else ""
         return Stormed(
-            f"{change.object}: not tried, since {failed} machines of role {change.role}{what}"
+            f"not tried, since {failed} machines of role {change.role}{what}"
             f" failed in a row at {change.provider}",
             machine=change.object,
         )

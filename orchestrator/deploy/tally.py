@@ -6,6 +6,7 @@ Owned by the apply loop; not thread-safe.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from orchestrator.deploy.context import Context
 from orchestrator.deploy.events import Finished, Started
@@ -60,17 +61,22 @@ class Tally:
         ended = Ended.INTERRUPTED if self._ctx.stop.is_set() else Ended.FAILED
         told = error.message if isinstance(error, GridError) else f"{type(error).__name__}: {error}"
         place = machine.place if machine and change.action is not Action.VERIFY else ""
+        if isinstance(error, GridError):
+            place = place or str(error.facts.get("host", ""))
         self._end(change, ended, told, file, isinstance(error, TemporaryError), place)
         self._lost(change, ended)
         self._give_up(
             change, Ended.SKIPPED if ended is Ended.FAILED else ended, f"needs {change.id}, which {ended}"
         )
 
-    def refused(self, change: Change, why: str) -> None:
-        """It is not begun, since too many like it failed."""
-        self._lost(change, Ended.SKIPPED)
-        self._results.append(Result(change, Ended.SKIPPED, error=why, storm=True))
-        self._give_up(change, Ended.SKIPPED, f"needs {change.id}, which was not tried")
+    def refused(self, changes: Sequence[tuple[Change, str]]) -> None:
+        """Those are not begun, since too many like them failed; the decision log says so."""
+        if changes:
+            self._session.decided([replace(c, action=Action.NONE, reason=why) for c, why in changes])
+        for change, why in changes:
+            self._lost(change, Ended.SKIPPED)
+            self._results.append(Result(change, Ended.SKIPPED, error=why, storm=True))
+            self._give_up(change, Ended.SKIPPED, f"needs {change.id}, which was not tried")
 
     def flush(self, patience: float = 0.0) -> None:
         """Outcomes are on disk, in one transaction, and then told; those younger than ``patience`` seconds

@@ -2,7 +2,7 @@
 
 A kind is (provider, image, role). Until one machine of it has come up, at most START are under way;
 each success widens that. TRIP failures in a row open the breaker: nothing is made until a pause is over,
-then one machine alone is tried (half-open). PROBES such trials that fail end the attempts of this process:
+then one machine alone is tried (half-open). PROBES such trials that fail end the attempts for a long time:
 an image that never boots costs at most START + PROBES machines.
 """
 
@@ -15,6 +15,7 @@ START = 10
 TRIP = 8
 PROBES = 2
 COOL = 30.0  # seconds until the first trial; doubled for each one after it
+FORGET = 900.0  # seconds after which a process that still runs tries once more
 
 
 class Answer(StrEnum):
@@ -38,10 +39,11 @@ class Breaker:
     def admit(self, now: float) -> Answer:
         """May one more be begun? WAIT: ask again when one has ended, or after ``pause``."""
         if self.opened is None:
-            return Answer.GO if self.under_way < START * (1 + self.successes) else Answer.WAIT
+            free = START * (1 + self.successes) - self.under_way - self.row
+            return Answer.GO if free > 0 else Answer.WAIT
         if self.under_way:
             return Answer.WAIT
-        if self.probes >= PROBES:
+        if self.probes >= PROBES and now < self.opened + FORGET:
             return Answer.REFUSE
         return Answer.GO if self.pause(now) <= 0 else Answer.WAIT
 
@@ -49,7 +51,7 @@ class Breaker:
         """Seconds until a trial may be made; 0 when no time has to pass."""
         if self.opened is None:
             return 0.0
-        return max(0.0, self.opened + COOL * 2.0**self.probes - now)
+        return max(0.0, self.opened + COOL * 2.0 ** min(self.probes, PROBES) - now)
 
     def begun(self) -> None:
         """One more is being made."""

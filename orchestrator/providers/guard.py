@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from orchestrator.errors import TemporaryError
+from orchestrator.errors import PermanentError, TemporaryError
 from orchestrator.providers.base import (
     HasOfferings,
     Machine,
@@ -54,7 +54,8 @@ class Guarded:
         self._clock, self._stop, self._allowed = clock, stop, allowed
         self._bucket = Bucket(allowed.rate, allowed.burst)
         self._breakers: dict[Kind, Breaker] = {}
-        self._sizes: dict[str, str] = {}  # machine → offering
+        self._sizes: dict[str, str] = {}  # machine that exists → offering
+        self._making: dict[str, str] = {}  # machine whose making is not known to have failed → offering
         self._mutex = threading.Lock()
         self._offerings: Mapping[str, Offering] | None = None
 
@@ -62,21 +63,24 @@ class Guarded:
         """As the port says; each machine once, even when the infrastructure lists it twice."""
         found = {machine.name: machine for machine in self._patiently(self.inner.list)}
         with self._mutex:
-            self._sizes |= {name: machine.tags.get("offering", "") for name, machine in found.items()}
+            self._sizes = {name: machine.tags.get("offering", "") for name, machine in found.items()}
         return [*found.values()]
 
     def create(self, spec: MachineSpec) -> Machine:
         """As the port says; QuotaExceeded when the site spec allows no more machines or cores here."""
         with self._mutex:
-            new = spec.name not in self._sizes
+            new = spec.name not in self._sizes and spec.name not in self._making
             if new and (full := self._full(spec)):
                 raise QuotaExceeded(f"{spec.name}: {full}", machine=spec.name)
-            self._sizes[spec.name] = spec.offering
+            self._making[spec.name] = spec.offering
         try:
-            return self._patiently(lambda: self.inner.create(spec))
-        except QuotaExceeded:
+            made = self._patiently(lambda: self.inner.create(spec))
+        except (QuotaExceeded, PermanentError):
             self._forget(spec.name)
             raise
+        with self._mutex:
+            self._sizes[spec.name] = self._making.pop(spec.name, spec.offering)
+        return made
 
     def destroy(self, name: str, *, keep_data: bool = False) -> None:
         """As the port says."""
@@ -130,12 +134,13 @@ class Guarded:
 
     def _full(self, spec: MachineSpec) -> str:
         most, cores = self._allowed.machines, self._allowed.cores
-        if most and len(self._sizes) >= most:
+        held = self._making | self._sizes
+        if most and len(held) >= most:
             return (
                 f"provider {self.name} may have {most} machines (`machines` in the site spec), and has them"
             )
         if cores:
-            used = sum(self._cores(offering) for offering in self._sizes.values())
+            used = sum(self._cores(offering) for offering in held.values())
             if used + self._cores(spec.offering) > cores:
                 return (
                     f"provider {self.name} may use {cores} cores (`cores` in the site spec), {used} are used"
@@ -149,6 +154,7 @@ class Guarded:
     def _forget(self, name: str) -> None:
         with self._mutex:
             self._sizes.pop(name, None)
+            self._making.pop(name, None)
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """``call`` at the allowed rate, and again when it fails temporarily, a bounded number of times."""

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from orchestrator.errors import PermanentError, TemporaryError
+from orchestrator.errors import PermanentError
 from orchestrator.providers import _record
 from orchestrator.providers._ssh_connection import Connection, Unreachable
 from orchestrator.providers._ssh_probe import Probe, parse
-from orchestrator.providers.base import Machine, MachineSpec, MachineState
+from orchestrator.providers.base import Machine, MachineSpec, MachineState, QuotaExceeded
 from orchestrator.runtime.files import read_json, write_json
 from orchestrator.site.schema import Site, SshHost
 from orchestrator.site.schema import SshProvider as Settings
@@ -70,11 +70,11 @@ class SshProvider:
     def create(self, spec: MachineSpec) -> Machine:
         """A free host carries the record of the machine and runs its user data.
 
-        TemporaryError when no host is free, or when the machine's own host cannot be asked.
+        QuotaExceeded when no host is free, TemporaryError when the machine's own host cannot be asked.
         """
-        host = self._host_of(spec.name) or self._take()
+        host = self._host_of(spec.name) or self._take(spec.avoid)
         while not self._claim(host, spec):
-            host = self._take()
+            host = self._take(spec.avoid)
         record = self._records[host]
         probe = self._probe(self._hosts[host])
         found = probe.record if probe is not None and probe.record is not None else record
@@ -159,12 +159,16 @@ class SshProvider:
         with self._lock:
             return next((host for host, record in self._records.items() if record.name == name), None)
 
-    def _take(self) -> str:
+    def _take(self, avoid: Sequence[str]) -> str:
         with self._lock:
             if self._free:
-                return self._free.pop(0)
+                best = min(
+                    self._free, key=lambda host: host in avoid
+                )  # the first, unless it is to be avoided
+                self._free.remove(best)
+                return best
         silent = "; ".join(self._silent.values())
-        raise TemporaryError(
+        raise QuotaExceeded(
             f"provider {self.name} has no free host that answers ({len(self._hosts)} in the inventory); "
             f"add hosts to the site spec or lower the counts. {silent}".strip(),
             retry_in=30.0,
@@ -199,6 +203,7 @@ class SshProvider:
             connection=self._variables(host) | {"orchestrate_manager": manager},
             applied=applied,
             drift=drift,
+            place=host.name,
         )
 
     def _variables(self, host: SshHost) -> dict[str, str]:

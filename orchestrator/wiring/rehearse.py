@@ -6,7 +6,8 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from orchestrator.deploy.events import Sink
 from orchestrator.deploy.ledger import Ledger
 from orchestrator.deploy.report import Ended, Report
 from orchestrator.errors import UserError
+from orchestrator.providers.sim.client import SimProvider
 from orchestrator.site.providers import SimProvider as SimSettings
 from orchestrator.site.schema import Role, Site
 from orchestrator.units import Seconds, format_duration, format_size
 from orchestrator.wiring.deploy import made
 from orchestrator.wiring.simulated import clouds_of
 
-TRIES = 5  # `up`s until the site is as it should be
+TRIES = 5  # runs of `up` or `down` until nothing fails any more
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Rehearsal:
     exit_code: int  # of the last `up`
     up: Effort
     again: Effort  # an `up` of the site as it should be
+    one_more: Effort  # `scale` of the largest group of workers by one
+    one_more_calls: int  # that create or destroy something, while it did
     down: Effort
     memory: int  # bytes, the most that this process ever had
     spent: float  # money until the site was ready
@@ -100,9 +104,11 @@ def shares(site: Site, machines: int) -> dict[str, int]:
     """Worker group → its machines, of ``machines`` in all. UserError when that cannot be."""
     workers = site.names(Role.WORKER)
     left = machines - sum(group.wanted for name, group in site.groups.items() if name not in workers)
-    if not workers or left < 0:
+    if not workers:
+        raise UserError(f"site {site.site} has no group of workers that could grow; leave --machines away")
+    if left < 0:
         raise UserError(
-            f"site {site.site} cannot have {machines} machines: its groups of workers would have {left}"
+            f"site {site.site} cannot have {machines} machines: {machines - left} of them are no workers"
         )
     weights = {name: max(site.groups[name].wanted, site.groups[name].limits[1], 1) for name in workers}
     total, shared, counts = sum(weights.values()), 0, {}
@@ -125,19 +131,26 @@ def rehearse(site: Site, directory: Path, sink: Sink) -> Rehearsal:
 
 
 def _rehearsed(ctx: Context) -> Rehearsal:
-    begun, reports = ctx.clock.now(), []
+    begun = ctx.clock.now()
+    reports: list[Report] = []
 
-    def until_ready() -> None:
+    def until_done(verb: Callable[[], Report]) -> list[Report]:
+        """As an admin would: again, until it says that all is well."""
+        told = []
         for _ in range(TRIES):
-            reports.append(commands.up(ctx))
-            if reports[-1].exit_code == 0 or ctx.stop.is_set():
-                return
+            told.append(verb())
+            if told[-1].exit_code == 0 or ctx.stop.is_set():
+                break
+        return told
 
-    up = _measured(ctx, until_ready)
+    up = _measured(ctx, lambda: reports.extend(until_done(lambda: commands.up(ctx))))
     clouds = [cloud for cloud in clouds_of(ctx.providers).values() if cloud.present() is not None]
     seen = [cloud.figures(begun) for cloud in clouds]
     again = _measured(ctx, lambda: commands.up(ctx))
-    down = _measured(ctx, lambda: commands.down(ctx, keep_data=True))
+    before = _changing(clouds)
+    one_more = _measured(ctx, lambda: _one_more(ctx))
+    calls = _changing(clouds) - before
+    down = _measured(ctx, lambda: until_done(lambda: commands.down(ctx, keep_data=True)))
     after = [cloud.figures(begun) for cloud in clouds]
     ready = sorted(seconds for each in seen for seconds in each["ready"])
     counted = Counter[str]()
@@ -146,7 +159,8 @@ def _rehearsed(ctx: Context) -> Rehearsal:
     return Rehearsal(
         site=ctx.site.site, wanted=sum(group.wanted for group in ctx.site.groups.values()), ready=len(ready),
         left=sum(each["machines"] for each in after), p50=_quantile(ready, 0.5), p99=_quantile(ready, 0.99),
-        ups=len(reports), exit_code=reports[-1].exit_code, up=up, again=again, down=down, memory=_memory(),
+        ups=len(reports), exit_code=reports[-1].exit_code, up=up, again=again,
+        one_more=one_more, one_more_calls=calls, down=down, memory=_memory(),
         spent=sum(each["spent"] for each in seen), per_hour=sum(each["money_per_hour"] for each in seen),
         counted=dict(sorted(counted.items())), failed=_failed(reports), over=_over(ctx.site, counted),
     )  # fmt: skip
@@ -156,6 +170,25 @@ def _measured(ctx: Context, act: Callable[[], object]) -> Effort:
     virtual, wall, cpu = ctx.clock.monotonic(), time.monotonic(), time.process_time()
     act()
     return Effort(ctx.clock.monotonic() - virtual, time.monotonic() - wall, time.process_time() - cpu)
+
+
+def _one_more(ctx: Context) -> None:
+    """The largest group of workers that may grow has one machine more."""
+    grows = [
+        (group.wanted, name)
+        for name, group in ctx.site.groups.items()
+        if group.role is Role.WORKER and (group.max is None or group.wanted < group.max)
+    ]
+    if grows:
+        many, name = max(grows)
+        with suppress(UserError):  # a budget forbids it
+            commands.scale(ctx, name, many + 1)
+
+
+def _changing(clouds: Sequence[SimProvider]) -> int:
+    """Calls that created or destroyed something, until now."""
+    tallies = [cloud.figures()["tally"] for cloud in clouds]
+    return sum(int(tally.get(f"calls {verb}", 0)) for tally in tallies for verb in ("create", "destroy"))
 
 
 def _memory() -> int:
@@ -205,6 +238,7 @@ def lines(seen: Rehearsal) -> list[str]:
         f"{'s' if seen.ups > 1 else ''}, half of them within {format_duration(seen.p50)}, 99 % within {format_duration(seen.p99)}",
         f"up         {_told(seen.up)}",
         f"up again   {_told(seen.again)}",
+        f"one more   {_told(seen.one_more)}, {seen.one_more_calls} calls that change something",
         f"down       {_told(seen.down)}; {seen.left} machines left",
         f"memory     {format_size(seen.memory)}",
         f"cost       {seen.spent:.2f} until ready, {seen.per_hour:.2f} per hour from then on",

@@ -1,5 +1,6 @@
 """up, scale, down, status, why on a world in a directory, with a real ledger."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from orchestrator.deploy.events import Closed, Started
 from orchestrator.deploy.model import Action, IntentState, Stage
 from orchestrator.deploy.plan import Plan
 from orchestrator.deploy.report import Ended
-from orchestrator.deploy.session import LeaseLost, Session, acquire
+from orchestrator.deploy.session import LeaseHeld, LeaseLost, Session, acquire
 from orchestrator.errors import NotFound, PermanentError, TemporaryError, UserError
 
 ALL = ["lab-central-1", "lab-vobox-1", "lab-workers-1", "lab-workers-2"]
@@ -350,3 +351,24 @@ def test_a_holder_that_loses_its_lease_in_the_middle_stops_acting(tmp_path: Path
     assert "lab-workers-1" not in world.names()
     assert ctx.ledger.lease() is not None
     assert thieves[0].epoch == 2
+
+
+def test_of_two_at_once_one_works_and_the_other_says_who_and_since_when(tmp_path: Path) -> None:
+    refused: list[LeaseHeld] = []
+
+    def second(verb: str, name: str) -> None:
+        if (verb, name) == ("create", "lab-vobox-1"):
+            with pytest.raises(LeaseHeld) as caught:
+                commands.up(DirectoryWorld(tmp_path).context())
+            refused.append(caught.value)
+
+    world = DirectoryWorld(tmp_path, None, second)
+    ctx = world.context()
+    assert commands.up(ctx).exit_code == 0
+    (told,) = refused
+    assert told.exit_code == 3
+    assert f"process {os.getpid()}" in told.message
+    assert " since 20" in told.message
+    assert told.facts["holder"] == ctx.holder
+    assert told.facts["since"] <= told.facts["expires"]
+    assert world.names() == ALL

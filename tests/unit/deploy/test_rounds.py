@@ -36,6 +36,12 @@ def test_a_storm_stops_after_a_bounded_number_of_machines_and_other_groups_are_f
     assert len(kept) >= START
     assert "console of lab-farm-" in kept[0].read_text()
     mended = DirectoryWorld(tmp_path, site, clock=VirtualClock(NOW + 60))
+    story = commands.why(mended.context(), "farm")
+    told = {(d.object, str(d.action), d.reason) for d in story.decisions}
+    assert ("200 machines", "create", "it is missing") in told
+    image = "role worker with image bad failed in a row at local"
+    assert (f"{200 - tried} machines", "none", f"not tried, since {tried} machines of {image}") in told
+    assert commands.why(mended.context(), "farm-1").evidence[0] in {str(file) for file in kept}
     assert commands.up(mended.context()).exit_code == 0
     assert len(mended.names()) == 205
 

@@ -1,6 +1,6 @@
 """The breaker's and the bucket's rules, by hand-set time."""
 
-from orchestrator.providers.breaker import COOL, PROBES, START, TRIP, Answer, Breaker
+from orchestrator.providers.breaker import COOL, FORGET, PROBES, START, TRIP, Answer, Breaker
 from orchestrator.providers.bucket import LONGEST, Bucket, back_off
 
 
@@ -24,6 +24,20 @@ def test_an_image_that_never_boots_costs_a_bounded_number_of_machines() -> None:
         now += COOL
         assert now < 100 * COOL
     assert total == START + PROBES
+    assert breaker.admit(now + FORGET) is Answer.GO
+
+
+def test_machines_that_fail_one_after_the_other_are_not_more() -> None:
+    breaker, now, total = Breaker(), 0.0, 0
+    while (answer := breaker.admit(now)) is not Answer.REFUSE:
+        if answer is Answer.GO:
+            breaker.begun()
+            total += 1
+        elif breaker.under_way:
+            breaker.failed(now)
+        else:
+            now += 1.0
+    assert total <= START + PROBES
 
 
 def test_each_success_lets_more_through_and_one_failure_in_twenty_stops_nothing() -> None:
