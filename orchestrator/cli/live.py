@@ -11,12 +11,12 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
+from orchestrator.cli.board import Board
 from orchestrator.cli.groups import MANY, Groups
 from orchestrator.deploy.events import (
     Closed,
@@ -126,43 +126,13 @@ def finished(result: Result, width: int = 0) -> Iterator[str]:
             yield f"    evidence: {result.evidence}"
 
 
-class _Board:
-    """What runs now, as a table that is drawn again and again."""
-
-    def __init__(self) -> None:
-        self.running: dict[str, tuple[Change, float, str]] = {}
-        self.ended: Counter[str] = Counter()
-        self.total = 0
-        self.started = time.monotonic()
-
-    def render(self) -> RenderableType:
-        from rich.spinner import Spinner
-        from rich.table import Table
-
-        now = time.monotonic()
-        table = Table.grid(padding=(0, 1))
-        rows = list(self.running.values())
-        for change, since, text in rows[:12]:
-            took = f"{now - since:.0f} s"
-            words = f"{change.action:<9} {change.object}"
-            table.add_row(Spinner("dots"), words, took, f"[dim]{_plain(text)}[/dim]")
-        if len(rows) > 12:
-            table.add_row("", f"… and {len(rows) - 12} more", "", "")
-        failed = f", [red]{self.ended[Ended.FAILED]} failed[/red]" if self.ended[Ended.FAILED] else ""
-        done = sum(self.ended.values())
-        table.add_row(
-            "", f"[bold]{done}/{self.total} changes[/bold]{failed}", f"{now - self.started:.0f} s", ""
-        )
-        return table
-
-
 @contextmanager
 def _live(out: TextIO) -> Iterator[Sink]:
     from rich.console import Console
     from rich.live import Live
 
     console = Console(file=out, highlight=False)
-    board, groups = _Board(), Groups()
+    board, groups = Board(), Groups()
     width, many = 0, False
     shown: list[Live] = []
 
@@ -223,10 +193,6 @@ def troubles(report: Report) -> Iterator[str]:
 def _stop(shown: list[Live]) -> None:
     while shown:
         shown.pop().stop()
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
 
 
 def waiting_for(change: Change) -> str:

@@ -165,10 +165,10 @@ def inventory(site: SiteArgument = HERE, limit: Limit = "", as_json: Json = Fals
 
 def _shell(ctx: Context, name: str, command: Callable[[str], list[str]]) -> list[str]:
     from orchestrator.deploy import commands
-    from orchestrator.providers.base import HasShell
+    from orchestrator.providers.base import HasShell, bare
 
     machine = commands.find(ctx, name)
-    provider: object = ctx.provider(machine.provider)
+    provider = bare(ctx.provider(machine.provider))
     if not isinstance(provider, HasShell):
         raise UserError(f"machines of provider {machine.provider} cannot be entered", machine=machine.name)
     return provider.shell(machine.name, command(machine.root))

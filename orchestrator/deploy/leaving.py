@@ -31,11 +31,15 @@ def surplus(site: Site, world: World, wanted: Mapping[str, specs.Wanted]) -> lis
             why = f"it exists at {want.provider} too, where it belongs"
             double = destroy(machine, world, why)
             extra.append(replace(double, id=f"destroy:{machine.name}@{machine.provider}"))
-    extra += [
-        destroy(fragment, world, "its making was interrupted, and it is not wanted any more")
-        for fragment in fragments(site, world)
-        if fragment.name not in wanted
-    ]
+    for fragment in fragments(site, world):
+        if fragment.name not in wanted:
+            torn = fragment.name in half_made(world)
+            why = (
+                "its making was interrupted"
+                if torn
+                else f"{fragment.provider} does not list it, but it was made"
+            )
+            extra.append(destroy(fragment, world, f"{why}, and it is not wanted any more"))
     return drained(ordered_away(extra), world)
 
 
@@ -56,11 +60,15 @@ def drained(changes: Sequence[Change], world: World) -> list[Change]:
 
 
 def fragments(site: Site, world: World) -> list[Machine]:
-    """Machines that may be half made, as far as they are known; destroying by name is silent if nothing is there."""
+    """Machines that nobody lists and that may exist all the same: half made ones, and those that the ledger
+    knows, since a list may lag behind. Destroying by name is silent if nothing is there."""
+    there = {machine.name for machine in world.machines}
+    known = {r.name: (r.group, r.role, r.provider) for r in world.records.values() if r.name not in there}
+    known |= {i.object: (i.group, i.role, i.provider) for i in half_made(world).values()}
     return [
-        Machine(i.object, i.group, i.role, i.provider, MachineState.FAILED)
-        for i in half_made(world).values()
-        if i.provider in site.providers
+        Machine(name, group, role, provider, MachineState.FAILED)
+        for name, (group, role, provider) in known.items()
+        if provider in site.providers
     ]
 
 

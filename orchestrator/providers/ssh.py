@@ -162,9 +162,7 @@ class SshProvider:
     def _take(self, avoid: Sequence[str]) -> str:
         with self._lock:
             if self._free:
-                best = min(
-                    self._free, key=lambda host: host in avoid
-                )  # the first, unless it is to be avoided
+                best = min(self._free, key=lambda host: host in avoid)
                 self._free.remove(best)
                 return best
         silent = "; ".join(self._silent.values())

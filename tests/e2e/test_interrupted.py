@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def killed(grid: Grid, *words: str, due: Callable[[float], bool], whole: bool = 
     since = time.time()
     running = grid.start(*words)
     wait_for(f"{words} is where it is to be killed", 90, lambda: running.poll() is not None or due(since))
-    (os.killpg if whole else os.kill)(running.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it ended just now
+        (os.killpg if whole else os.kill)(running.pid, signal.SIGKILL)
     running.wait()
     assert running.stdout is not None
     running.stdout.close()

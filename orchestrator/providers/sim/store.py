@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.providers.sim.model import NEVER, Cloud, Reply, Settings, dump, parse
 
 FILE = "cloud.db"
+_TICK = 0.1  # seconds that the clock may go back when the process is killed
 _MOST = "most "  # tallies that are maxima, not sums
 
 
@@ -35,6 +36,7 @@ class Store:
         self.start = int(facts.get("start", 0)) + 1
         """How often the process was started: calls after that are other calls, and have other luck."""
         self._keep("start", self.start)
+        self._saved = self.cloud.clock
 
     def adopt(self, found: Mapping[str, Any]) -> None:
         """The cloud behaves by those settings from now on."""
@@ -57,12 +59,16 @@ class Store:
             old = cloud.tally.get(key, 0.0)
             cloud.tally[key] = max(old, value) if key.startswith(_MOST) else old + value
         if not reply.changed:
+            if now - self._saved > _TICK:
+                self._keep("clock", now)
+                self._saved = now
             return
         self._db.execute("BEGIN")
         for vm in reply.changed:
             cloud.put(vm)
             self._db.execute("REPLACE INTO vm VALUES (?, ?)", (vm.name, json.dumps(dump(vm))))
         self._keep("clock", now)
+        self._saved = now
         self._keep("tally", cloud.tally)
         if cloud.settings.ip_reuse:
             self._keep("free", cloud.free)

@@ -66,6 +66,21 @@ async def test_a_waiting_agent_is_woken_at_once(grid: Grid) -> None:
     assert sorted(spent)[2] < 0.25
 
 
+async def test_a_drained_host_gets_no_job_until_the_drain_is_undone(grid: Grid) -> None:
+    await submit(grid, ECHO, "x")
+    async with api(grid.base, "root") as root:
+        (given,) = await grid.claim(Name="node-1/1")
+        await grid.finish(given)
+        job = await submit(grid, ECHO, "y")
+        await grid.until(job, "WAITING")
+        await root.post("/v1/resources/drain", {"host": "node-1"})
+        assert await grid.claim(wait=0, Name="node-1/1") == []
+        await root.post("/v1/resources/undrain", {"host": "node-1"})
+        assert [given.task for given in await grid.claim(Name="node-1/1")] == [job]
+    with pytest.raises(NotAllowed):
+        await grid.central.post("/v1/resources/undrain", {"host": "node-1"})
+
+
 async def test_a_submission_delivered_twice_is_one_job(grid: Grid) -> None:
     first = await jobs.submit(grid.central, ECHO, ["a"], "the-same")
     assert await jobs.submit(grid.central, ECHO, ["a"], "the-same") == first
