@@ -2,7 +2,7 @@
 # make test   everything, in order of tiers                          make lint   ruff, mypy, import contracts
 # make test-unit | test-contract | test-integration | test-e2e       one tier
 # make test-lab                                                      heavy parts: clouds, whole machines
-# make bench AREA=turnaround                                         figures against goals; tests/benchmarks/README.md lists the areas
+# make bench AREA=turnaround|deploy                                      figures against goals; tests/benchmarks/README.md lists the areas
 # PYTHON=python3.12 chooses the interpreter (3.11 or newer); .venv is made again when pyproject.toml changes.
 
 MAKEFLAGS += --no-print-directory
@@ -31,9 +31,10 @@ lint: $(STAMP)
 	@$(PY) -m tests.support.tiers lint
 
 bench: $(STAMP)
-	@test -n "$(AREA)" || { echo "which one? make bench AREA=turnaround (tests/benchmarks/README.md lists them)" >&2; exit 2; }
-	@test -e tests/benchmarks/$(AREA).py || { echo "tests/benchmarks/$(AREA).py does not exist" >&2; exit 2; }
-	@$(PY) tests/benchmarks/$(AREA).py
+	@test -n "$(AREA)" || { echo "which one? make bench AREA=turnaround|deploy (tests/benchmarks/README.md lists them)" >&2; exit 2; }
+	@test -n "$(wildcard tests/benchmarks/$(AREA).py tests/benchmarks/$(AREA)/*.py)" || \
+	  { echo "tests/benchmarks/$(AREA) does not exist" >&2; exit 2; }
+	@for file in $(wildcard tests/benchmarks/$(AREA).py tests/benchmarks/$(AREA)/*.py); do $(PY) $$file || exit 1; done
 
 clean:
 	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
