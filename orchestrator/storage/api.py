@@ -26,9 +26,9 @@ class _File(FileResponse):
 
 
 class StorageElement:
-    """The storage elements of one machine by name; ``full`` is set when one of them had to refuse a file."""
+    """The storage elements of one machine by name; the event in ``full`` is set when that one had to refuse a file."""
 
-    def __init__(self, shelves: Mapping[str, Shelf], full: asyncio.Event) -> None:
+    def __init__(self, shelves: Mapping[str, Shelf], full: Mapping[str, asyncio.Event]) -> None:
         self.shelves = shelves
         self._full = full
 
@@ -63,7 +63,7 @@ class StorageElement:
             raise TemporaryError("the sender hung up; send it again") from error
         except GridError as error:
             if isinstance(error, NoRoom):
-                self._full.set()
+                self._full[request.path_params["se"]].set()
             await _drain(body, _DRAINED)
             raise
         return JSONResponse({"pfn": permit.pfn}, status_code=201 if new else 200)

@@ -25,7 +25,8 @@ async def serve(root: Path, port: int = PORT) -> None:
     """Serve the storage elements of ROOT/etc/vobox.json from ROOT/data/se/ until SIGTERM."""
     config = VoBoxConfig.of(read_json(root / "etc/vobox.json"))
     shelves = {name: await asyncio.to_thread(_shelf, root, name, config) for name in config.storage_elements}
-    stop, full = asyncio.Event(), asyncio.Event()
+    stop = asyncio.Event()
+    full = {name: asyncio.Event() for name in shelves}  # one each: a loop clears its own
     element = StorageElement(shelves, full)
     app = web.application(element.routes(), verifier(root / "etc/token-keys.json", config.vo))
     server = web.server(app, web.TlsFiles.of(root))
@@ -40,8 +41,8 @@ async def serve(root: Path, port: int = PORT) -> None:
                     Keeper(shelf, catalogue, config.site, f"{base}/{name}") for name, shelf in shelves.items()
                 ]
                 loops = [
-                    asyncio.create_task(daemon.loop(f"se {each.shelf.name}", each.step, stop, full))
-                    for each in keepers
+                    asyncio.create_task(daemon.loop(f"se {name}", each.step, stop, full[name]))
+                    for name, each in zip(shelves, keepers, strict=True)
                 ]
                 try:
                     await server.serve([listening])
