@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class Session:
         self._config = config
         self._host = host
         self._clock = clock or SystemClock()
-        self._held = ""
+        self._held = self._kept_proof = ""
         self._renew_at = self._expires = 0.0
         self._lock = asyncio.Lock()
         api.token = self.token
@@ -38,8 +39,8 @@ class Session:
             if not self._held:
                 self._resume(now)
             if not self._held:
-                answer = await self.api.post("/v1/redeem", {"host": self._host}, token=self._enrolment())
-                self._keep(answer, now)
+                body = {"host": self._host, "proof": self._proof()}
+                self._keep(await self.api.post("/v1/redeem", body, token=self._enrolment()), now)
             elif now >= self._renew_at:
                 try:
                     self._keep(await self.api.post("/v1/renew", {}, token=self._held), now)
@@ -98,6 +99,14 @@ class Session:
         except OSError as error:
             raise UserError(f"the enrolment token {self._config.token_file}: {error.strerror}") from error
 
+    def _proof(self) -> str:
+        """This agent's own secret, kept before its first use: a redeem whose answer was lost is repeated with it."""
+        if not self._kept_proof:
+            self._kept_proof = secrets.token_urlsafe(16)
+            if self._config.session_file:
+                write_json(Path(self._config.session_file), {"proof": self._kept_proof}, 0o600)
+        return self._kept_proof
+
     def _keep(self, answer: Any, now: float) -> None:
         lifetime = float(answer["expires_in"])
         self._held, self._expires = str(answer["token"]), now + lifetime
@@ -107,13 +116,14 @@ class Session:
             write_json(Path(self._config.session_file), kept, 0o600)
 
     def _resume(self, now: float) -> None:
-        """Go on with the session of an agent that was here before, if it still holds."""
+        """Go on where an agent that was here before stopped, if its session still holds."""
         if not self._config.session_file:
             return
         try:
             kept = read_json(Path(self._config.session_file))
+            self._kept_proof = str(kept.get("proof", ""))
             if now < float(kept["expires"]):
                 self._held, self._expires = str(kept["token"]), float(kept["expires"])
                 self._renew_at = float(kept["renew_at"])
-        except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError):
+        except (OSError, json.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
             self._held = ""

@@ -33,7 +33,8 @@ def routes(issuer: Issuer, jwks: Mapping[str, Any]) -> list[Route]:
         return issuer.enrolment(site, str(asked.get("ce", "")), float(lifetime))
 
     async def redeem(request: Request) -> Any:
-        return await issuer.redeem(caller(request), str((await body(request)).get("host", "")))
+        asked = await body(request)
+        return await issuer.redeem(caller(request), str(asked.get("host", "")), str(asked.get("proof", "")))
 
     async def renew(request: Request) -> Any:
         return issuer.renew(caller(request))

@@ -46,11 +46,15 @@ class Issuer:
         claims = model.enrolment_claims(jti, site, ce)
         return self._answer(claims, min(max(lifetime, 60.0), LONGEST_ENROLMENT))
 
-    async def redeem(self, caller: Caller, host: str) -> dict[str, Any]:
-        """The session token of the agent that holds an enrolment token; that one is spent."""
+    async def redeem(self, caller: Caller, host: str, proof: str = "") -> dict[str, Any]:
+        """The session token of the agent that holds an enrolment token; that one is spent.
+
+        With the same ``proof``, a secret of the agent's own, it is answered again: as the same agent.
+        """
         claims = caller.require("enrol").claims
-        await self.people.spend(str(claims["jti"]), float(claims["exp"]), self.clock.now())
-        agent = secrets.token_hex(8)
+        jti = str(claims["jti"])
+        await self.people.spend(jti, float(claims["exp"]), self.clock.now(), proof)
+        agent = model.agent_name(jti)
         answer = self._answer(
             model.agent_claims(agent, claims["site"], claims["ce"], host[:255]), AGENT_LIFETIME
         )

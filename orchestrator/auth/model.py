@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,6 +34,11 @@ def host_claims(name: str, role: str, site: str) -> dict[str, Any]:
 def enrolment_claims(jti: str, site: str, ce: str) -> dict[str, Any]:
     """A single-use ticket with which one agent of ``site`` may start."""
     return {"sub": f"enrolment:{jti}", "jti": jti, "roles": ["enrol"], "site": site, "ce": ce}
+
+
+def agent_name(jti: str) -> str:
+    """The agent that an enrolment token makes: always the same one."""
+    return hashlib.sha256(jti.encode()).hexdigest()[:16]
 
 
 def agent_claims(agent: str, site: str, ce: str, host: str) -> dict[str, Any]:

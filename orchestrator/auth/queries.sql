@@ -11,9 +11,9 @@ ON CONFLICT (name) DO UPDATE SET roles = EXCLUDED.roles, disabled = false;
 -- name: add_person   add a member unless there is one of that name
 INSERT INTO grid.person (name, roles) VALUES (%(name)s, %(roles)s) ON CONFLICT (name) DO NOTHING;
 
--- name: spend   mark a single-use token as used; no row comes back when it was used before
-INSERT INTO grid.spent (jti, expires) VALUES (%(jti)s, to_timestamp(%(expires)s))
-ON CONFLICT (jti) DO NOTHING RETURNING jti;
+-- name: spend   mark a single-use token as used; no row comes back when another used it before
+INSERT INTO grid.spent (jti, expires, proof) VALUES (%(jti)s, to_timestamp(%(expires)s), %(proof)s)
+ON CONFLICT (jti) DO UPDATE SET expires = EXCLUDED.expires WHERE spent.proof = EXCLUDED.proof RETURNING jti;
 
 -- name: forget_spent   expired ones need no memory
 DELETE FROM grid.spent WHERE expires < to_timestamp(%(now)s) - interval '5 minutes';

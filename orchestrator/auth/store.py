@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from orchestrator.auth.model import Person
@@ -40,8 +41,12 @@ class People:
         """Add ``person`` unless there is one of that name."""
         await self.database.rows(QUERIES["add_person"], name=person.name, roles=list(person.roles))
 
-    async def spend(self, jti: str, expires: float, now: float) -> None:
-        """Mark a single-use token as used; NotAllowed when it was used before."""
-        if not await self.database.rows(QUERIES["spend"], jti=jti, expires=expires):
+    async def spend(self, jti: str, expires: float, now: float, proof: str = "") -> None:
+        """Mark a single-use token as used; NotAllowed when it was used before.
+
+        Whoever shows the same non-empty ``proof`` again may: the answer of the first time was lost.
+        """
+        digest = hashlib.sha256(proof.encode()).digest() if proof else None
+        if not await self.database.rows(QUERIES["spend"], jti=jti, expires=expires, proof=digest):
             raise NotAllowed("this single-use token was used before")
         await self.database.rows(QUERIES["forget_spent"], now=now)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from orchestrator.errors import NotAllowed, UserError
+from orchestrator.agent.model import AgentConfig
+from orchestrator.agent.session import Session
+from orchestrator.errors import NotAllowed, TemporaryError, UserError
 from orchestrator.runtime.security import make_assertion
 
 from ..catalogue.conftest import VO, Central
@@ -73,6 +76,34 @@ async def test_an_agent_starts_once_with_its_enrolment(central: Central, tmp_pat
         for bad in ({}, {"site": 1}, {"site": "here", "lifetime": "long"}):
             with pytest.raises(UserError):
                 await box.post("/v1/auth/enrolments", bad)
+
+
+async def test_a_redeem_whose_answer_was_lost_is_repeated_by_the_same_agent_alone(
+    central: Central, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = central.machine(tmp_path / "vobox", "127.0.0.1")
+    async with central.host(root) as box, central.plain() as monitor:
+        enrolment = (await box.post("/v1/auth/enrolments", {"site": "here", "lifetime": 600}))["token"]
+        config = AgentConfig(monitor.base, "", "", token=enrolment, session_file=str(tmp_path / "session"))
+        post, dropped = monitor.post, []
+
+        async def forwarded(path: str, body: Any = None, **more: Any) -> Any:
+            """What the ClusterMonitor does; the first answer never arrives."""
+            answer = await post(path.replace("/v1/", "/v1/auth/"), body, **more)
+            if not dropped:
+                dropped.append(answer)
+                raise TemporaryError("the line is cut", retry_in=0.1)
+            return answer
+
+        monkeypatch.setattr(monitor, "post", forwarded)
+        with pytest.raises(TemporaryError):
+            await Session(monitor, config, "n1").token()
+        restarted = Session(monitor, config, "n1")
+        me = await monitor.get("/v1/auth/me", token=await restarted.token())
+        assert me["subject"] == f"agent:{dropped[0]['agent']}"
+        for proof in ({}, {"proof": ""}, {"proof": "another's"}):
+            with pytest.raises(NotAllowed, match="used before"):
+                await post("/v1/auth/redeem", {"host": "n1", **proof}, token=enrolment)
 
 
 async def test_admins_look_after_members(central: Central) -> None:
