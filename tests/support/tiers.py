@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ class Tier:
 
     name: str
     folders: tuple[str, ...]
+    minutes: float  # a tier that takes longer hangs: it is ended, and shows where its processes stood
     options: tuple[str, ...] = ()
 
 
@@ -37,11 +39,11 @@ BY_FILE = ("-n", "2", "--dist", "loadfile")
 TIERS = {
     tier.name: tier
     for tier in (
-        Tier("unit", ("tests/unit", "tests/cases"), PARALLEL),
-        Tier("contract", ("tests/contract",), ("--durations=5", "--durations-min=5")),
-        Tier("integration", ("tests/integration",), (*BY_FILE, "--durations=10", "--durations-min=5")),
-        Tier("e2e", ("tests/e2e",), ("--durations=10", "--durations-min=5")),
-        Tier("lab", ("tests/lab",), ("--durations=10",)),
+        Tier("unit", ("tests/unit", "tests/cases"), 5, PARALLEL),
+        Tier("contract", ("tests/contract",), 8, ("--durations=5", "--durations-min=5")),
+        Tier("integration", ("tests/integration",), 20, (*BY_FILE, "--durations=10", "--durations-min=5")),
+        Tier("e2e", ("tests/e2e",), 20, ("--durations=10", "--durations-min=5")),
+        Tier("lab", ("tests/lab",), 40, ("--durations=10",)),
     )
 }
 LINT = (
@@ -68,13 +70,26 @@ def run(tier: Tier) -> tuple[bool, Counter[str]]:
     with tempfile.TemporaryDirectory() as folder:
         tally = Path(folder) / "tally.json"
         command = [sys.executable, "-m", "pytest", "-q", *tier.options, *tier.folders]
-        code = subprocess.run(
-            command, cwd=ROOT, env=os.environ | {"TEST_TALLY": str(tally)}, check=False
-        ).returncode
+        code = bounded(command, os.environ | {"TEST_TALLY": str(tally)}, tier.minutes * 60)
         counts: Counter[str] = Counter(json.loads(tally.read_text()) if tally.exists() else {"error": 1})
     if code == 5:
         print(f"{' '.join(tier.folders)}: no test was found")
     return code == 0, counts
+
+
+def bounded(command: list[str], environment: dict[str, str], seconds: float) -> int:
+    """Its exit code. After ``seconds`` all its processes are aborted: pytest's fault handler prints their stacks."""
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, process_group=0)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        print(f"\nstill running after {seconds:.0f} s: aborted", flush=True)
+        os.killpg(process.pid, signal.SIGABRT)
+        return process.wait()
+    except KeyboardInterrupt:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
+        raise
 
 
 def _told(counts: Counter[str]) -> str:
@@ -83,6 +98,7 @@ def _told(counts: Counter[str]) -> str:
 
 def main(names: list[str]) -> int:
     """Run the named tiers."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     begun, total, bad = time.monotonic(), Counter[str](), list[str]()
     lines = []
     if set(names) - {"lint", "unit"}:
