@@ -11,6 +11,7 @@ import json
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +24,9 @@ from orchestrator.deploy.ledger import Ledger
 from orchestrator.deploy.model import Health, Outcome, Target
 from orchestrator.errors import GridError
 from orchestrator.providers.base import Machine, MachineSpec, MachineState
-from orchestrator.runtime.clock import SystemClock, Timeline
+from orchestrator.runtime.clock import Timeline
 from orchestrator.runtime.files import read_json, write_json
+from orchestrator.runtime.virtual import VirtualClock
 from orchestrator.site.schema import Site
 
 Fault = Callable[[str, str], GridError | None]  # (verb, machine) → what goes wrong
@@ -202,7 +204,7 @@ class DirectoryWorld:
         boots: int = 0,
         clock: Timeline | None = None,
     ) -> None:
-        self.root, self.site, self.clock = root, site or a_site(), clock or SystemClock()
+        self.root, self.site, self.clock = root, site or a_site(), clock or VirtualClock(time.time())
         self.clouds = {
             name: DirectoryProvider(name, root / ("cloud" if name == "local" else name), fault, boots)
             for name in self.site.providers
