@@ -37,8 +37,11 @@ def again(plan: Plan, report: Report) -> Plan | None:
         for name in _group(plan, r.change)
     }
     made = [c for c in plan.changes if c.id in left and c.action in _MAKING and c.object in failed]
+    # What they waited for has come up after all: now they can begin.
+    waited = {r.change.object for r in report.of(Ended.SKIPPED) if not r.storm}
+    free = [c for c in plan.work if c.id in left and c.action is not Action.VERIFY and c.object in waited]
     cut = any(c.action is Action.NONE for c in plan.changes)  # unreachable: waited for once more
-    if not made and not cut:
+    if not made and not free and not cut:
         return None
     return replace(plan, changes=tuple(only(plan.changes, left)))
 

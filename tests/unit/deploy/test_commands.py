@@ -128,6 +128,13 @@ def test_machines_that_boot_are_waited_for_by_one_list(tmp_path: Path) -> None:
     assert len(world.names()) == 8
 
 
+def test_what_waited_for_a_pet_that_booted_late_is_made_by_the_same_run(tmp_path: Path) -> None:
+    world = DirectoryWorld(tmp_path, a_site(3), boots=3)
+    report = commands.up(world.context(boot=0.2))
+    assert report.exit_code == 0, report.summary
+    assert len(world.names()) == 5
+
+
 def test_pets_that_are_ready_together_share_one_run(tmp_path: Path) -> None:
     boxes = {f"box{n}": {"role": "vobox"} for n in range(4)}
     world = DirectoryWorld(tmp_path, a_site(0, **boxes))
