@@ -37,4 +37,5 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         reporter.write_line(f"CI=true: {counts['skipped']} skipped, which fails the run", red=True)
     if tally := os.environ.get("TEST_TALLY"):
-        Path(tally).write_text(json.dumps(counts))
+        bad = {report.nodeid for name in ("failed", "error") for report in reporter.stats.get(name, ())}
+        Path(tally).write_text(json.dumps({"counts": counts, "bad": sorted(bad)}))
