@@ -5,13 +5,10 @@ What goes in follows from what the entry module imports, so it cannot drift from
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import importlib.metadata as metadata
 import os
 import platform
-import sys
-import tarfile
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +20,7 @@ from orchestrator.runtime import relocatable
 ENTRY = "orchestrator.wiring.agent"
 # What an agent may import from outside; with what these require. Each costs every worker node its bytes.
 ALLOWED = ("httpx", "libtorrent", "isal", "structlog")
-_STAMP = 1577836800  # 2020-01-01: the same bytes whenever it is built
+_COMPLETE = "complete"  # its last member proves that it was unpacked to the end
 _HERE = Path(__file__).resolve().parent
 _SOURCES = _HERE.parent.parent
 
@@ -92,18 +89,8 @@ def _contents(entry: str, roots: Sequence[Path]) -> _Contents:
 
 
 def _digest(contents: _Contents) -> str:
-    """Of all inputs: sources, builder, packages' versions, interpreter and its C library."""
-    state = hashlib.sha256()
-    builder = [*(_HERE.parent / "runtime" / "relocatable").glob("*.py"), Path(__file__), _HERE / "header.sh"]
-    for name, path in [*sorted(contents.modules.items()), *((p.name, p) for p in sorted(builder))]:
-        state.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    for package in contents.packages:
-        state.update(f"{package} {metadata.version(package)}\n".encode())
-    state.update(f"{contents.entry} {sys.version} {platform.machine()} {platform.libc_ver()}\n".encode())
-    for path in relocatable.native_inputs():
-        facts = path.stat()
-        state.update(f"{path} {facts.st_size} {facts.st_mtime_ns}\n".encode())
-    return state.hexdigest()
+    builders = [Path(__file__), _HERE / "header.sh"]
+    return relocatable.digest_of(contents.modules, contents.packages, builders, contents.entry)
 
 
 def _build(out: Path, contents: _Contents) -> AgentFile:
@@ -113,7 +100,8 @@ def _build(out: Path, contents: _Contents) -> AgentFile:
             Path(scratch, "tree"), packages=contents.packages, extra_sources=contents.modules
         )
         payload = Path(scratch, "payload")
-        _pack(tree.path, payload)
+        (tree.path / _COMPLETE).touch()
+        relocatable.pack(tree.path, payload, 6, last=_COMPLETE)
         with payload.open("rb") as packed:
             digest = hashlib.file_digest(packed, "sha256").hexdigest()
         part = Path(scratch, "agent")
@@ -140,24 +128,6 @@ def _header(digest: str, entry: str, size: int) -> bytes:
     # The offset (tail counts from 1) is padded to the placeholder's width, so it does not move itself.
     width = len("@OFFSET@")
     return text.replace("@OFFSET@", str(len(text.encode()) + 1).ljust(width)).encode()
-
-
-def _pack(tree: Path, out: Path) -> None:
-    """A gzip'ed tar of ``tree``; its last member, ``complete``, proves that it was unpacked to the end."""
-    (tree / "complete").touch()
-    members = sorted(p for p in tree.rglob("*") if p.name != "complete" or p.parent != tree)
-    with out.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-            for path in [*members, tree / "complete"]:
-                entry = archive.gettarinfo(path, path.relative_to(tree).as_posix())
-                entry.uid = entry.gid = 0
-                entry.uname = entry.gname = ""
-                entry.mtime = _STAMP
-                if entry.isreg():
-                    with path.open("rb") as content:
-                        archive.addfile(entry, content)
-                else:
-                    archive.addfile(entry)
 
 
 def _describe(path: Path) -> AgentFile:

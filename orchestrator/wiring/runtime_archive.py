@@ -7,13 +7,7 @@ glibc than this one's, with musl, or with none, and no host is asked what it has
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import importlib.metadata as metadata
-import os
-import platform
-import sys
-import tarfile
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -33,7 +27,6 @@ _LEFT_OUT = (
     "*/libecpg*", "*/libpgtypes*", "*/libreadline*", "*/libtinfo*",
     "htcondor2/*", "htcondor_cli/*", "classad3/*",
 )  # fmt: skip
-_STAMP = 1577836800  # 2020-01-01: the same bytes whenever it is built
 _SOURCES = Path(__file__).resolve().parent.parent.parent
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -55,7 +48,8 @@ class RuntimeArchive:
     @cached_property
     def digest(self) -> str:
         """Of all inputs: the same digest, the same archive. Takes some tenths of a second, once."""
-        return _digest(self._contents)
+        contents = self._contents
+        return relocatable.digest_of(contents.files, contents.packages, [Path(__file__)])
 
     def path(self) -> Path:
         """The archive, built if the cache has none of these inputs (some 10 s); others are removed."""
@@ -102,20 +96,6 @@ def _postgres_left_out() -> list[str]:
     return sorted([*unused, *(f"{package}/{install.name}/bin/{name}" for name in left)])
 
 
-def _digest(contents: _Contents) -> str:
-    builder = [*Path(relocatable.__file__).parent.glob("*.py"), Path(__file__)]
-    state = hashlib.sha256()
-    for name, path in [*sorted(contents.files.items()), *sorted((p.name, p) for p in builder)]:
-        state.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    for package in contents.packages:
-        state.update(f"{package} {metadata.version(package)}\n".encode())
-    state.update(f"{sys.version} {platform.machine()} {platform.libc_ver()}\n".encode())
-    for path in relocatable.native_inputs():
-        facts = path.stat()
-        state.update(f"{path} {facts.st_size} {facts.st_mtime_ns}\n".encode())
-    return state.hexdigest()
-
-
 def _build(out: Path, contents: _Contents) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".runtime.", dir=out.parent) as scratch:
@@ -126,23 +106,5 @@ def _build(out: Path, contents: _Contents) -> None:
             exclude=contents.exclude,
         )
         part = Path(scratch, "archive")
-        _pack(tree.path, part)
+        relocatable.pack(tree.path, part, 1)  # fast to make rather than small: it travels once to each host
         part.replace(out)
-
-
-def _pack(tree: Path, out: Path) -> None:
-    """Fast to make rather than small: it travels once to each host."""
-    with out.open("wb") as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) as packed:
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-            for path in sorted(tree.rglob("*")):
-                entry = archive.gettarinfo(path, path.relative_to(tree).as_posix())
-                entry.uid = entry.gid = 0
-                entry.uname = entry.gname = ""
-                entry.mtime = _STAMP
-                if entry.isreg():
-                    with path.open("rb") as content:
-                        archive.addfile(entry, content)
-                else:
-                    archive.addfile(entry)
-        raw.flush()
-        os.fsync(raw.fileno())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.runtime.relocatable.build import Tree, build, native_inputs
 from orchestrator.runtime.relocatable.closure import Closure, closure
 from orchestrator.runtime.relocatable.launcher import ISOLATED, Launcher
+from orchestrator.runtime.relocatable.pack import digest_of, pack
 from orchestrator.runtime.relocatable.packages import outside, requirements
 from orchestrator.runtime.relocatable.stdlib import EXCLUDE
 
@@ -16,7 +17,9 @@ __all__ = [
     "Tree",
     "build",
     "closure",
+    "digest_of",
     "native_inputs",
     "outside",
+    "pack",
     "requirements",
 ]
