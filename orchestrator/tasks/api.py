@@ -46,9 +46,10 @@ def manager_routes(manager: Manager, hub: Hub) -> list[BaseRoute]:
     async def resources(request: Request) -> Any:
         web.caller(request).require("user", "admin")
         host = request.query_params.get("host", "")
-        if not host:
-            raise UserError("resources: say of which host")
-        return {"resources": await manager.agents(host)}
+        site = request.query_params.get("site", "")
+        if bool(host) == bool(site):
+            raise UserError("resources: say of which host, or of which site")
+        return {"resources": await manager.agents(host, site)}
 
     async def drain(request: Request) -> Any:
         web.caller(request).require("admin")

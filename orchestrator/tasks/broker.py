@@ -25,6 +25,7 @@ JobToken = Callable[[int, int, str, str, float], str]  # (task, attempt, user, s
 Gone = Callable[[], Awaitable[bool]]
 V = TypeVar("V")
 _ROUNDED = {"TTL": 60, "Disk": 2**28, "Memory": 2**20}  # rounded down, so that ads of one node stay alike
+SEEN_AGAIN = 10.0  # seconds after which a resource that asks is noted again
 _NEEDS = {"Cores": "CPUCores", "Memory": "MemorySize", "Disk": "WorkDirectorySize"}
 
 
@@ -73,6 +74,7 @@ class Broker:
         self._ads: Memory[Ad] = Memory(200_000)  # no site has so many classes waiting
         self._verdicts: Memory[bool] = Memory(200_000)
         self._misses: Memory[int] = Memory(20_000)
+        self._seen: Memory[tuple[str, float]] = Memory(200_000)  # resource → its ad's digest, when it was noted
 
     async def claim(
         self, site: str, given: Json, count: int, wait: float, claim: str, gone: Gone | None = None
@@ -85,7 +87,7 @@ class Broker:
         ad = resource_ad(given, site)
         name = str(given.get("Name") or given.get("Host") or given.get("CE") or "?")
         give_up = asyncio.get_running_loop().time() + wait
-        first = True
+        await self._saw(site, name, ad)
         with self.hub.subscribed("waiting") as woken:
             while True:
                 woken.clear()
@@ -93,9 +95,6 @@ class Broker:
                 if tasks:
                     self._misses.pop(f"{site}/{name}", None)
                     return Claimed(tuple(self._assignment(task) for task in tasks))
-                if first:
-                    await self.database.rows(SQL["saw_resource"], name=name, site=site, ad=ad.canonical())
-                first = False
                 left = give_up - asyncio.get_running_loop().time()
                 if left <= 0:
                     break
@@ -104,6 +103,14 @@ class Broker:
                     return Claimed()
         misses = self._misses.keep(f"{site}/{name}", self._misses.get(f"{site}/{name}", 0) + 1)
         return Claimed((), 0.5 if wait >= 5 else decide.retry_in(misses - 1))
+
+    async def _saw(self, site: str, name: str, ad: Ad) -> None:
+        """The resource is known before it gets a task: a drain finds those that never had to wait, too."""
+        key, digest, now = f"{site}/{name}", ad.digest(), self.now()
+        known = self._seen.get(key)
+        if known is None or known[0] != digest or now - known[1] > SEEN_AGAIN:
+            await self.database.rows(SQL["saw_resource"], name=name, site=site, ad=ad.canonical())
+            self._seen.keep(key, (digest, now))
 
     async def demand(self, site: str, given: Json) -> int:
         """How many waiting tasks this resource could do."""

@@ -30,11 +30,12 @@ class Manager:
         self.patience = patience or Patience()
         self.log = logs.get("manager")
 
-    async def agents(self, host: str) -> list[Json]:
-        """The agents of one host: name, site, draining, seconds since each last asked, tasks with it,
-        and its jobs' accounts (``isolation``)."""
+    async def agents(self, host: str = "", site: str = "") -> list[Json]:
+        """The agents of one host, or of a whole site: name, site, draining, seconds since each last asked,
+        tasks with it, and its jobs' accounts (``isolation``)."""
         active = sorted({state for kind in self.kinds.values() for state in kind.active})
-        found = await self.database.rows(SQL["agents"], host=host, active=active)
+        which = {"host": host} if host else {"site": site}
+        found = await self.database.rows(SQL["agents" if host else "site_agents"], active=active, **which)
         return [{**each, "isolation": _isolation(each.pop("ad"))} for each in map(dict, found)]
 
     def lasts(self, kind: Kind, state: str) -> float | None:

@@ -187,6 +187,18 @@ SELECT r.name, r.site, r.draining, r.ad, extract(epoch FROM now() - r.seen)::flo
  WHERE r.name >= %(host)s || '/' AND r.name < %(host)s || '0' AND r.seen > now() - interval '1 day'
  ORDER BY r.seen DESC LIMIT 1000
 
+-- name: site_agents
+-- The same of all agents of one site, in one pass over its running tasks.
+WITH busy AS (
+    SELECT t.resource, array_agg(t.id ORDER BY t.id) AS tasks FROM grid.task t
+     WHERE t.site = %(site)s AND t.deadline IS NOT NULL AND t.class IS NOT NULL AND t.state = ANY(%(active)s)
+     GROUP BY t.resource)
+SELECT r.name, r.site, r.draining, r.ad, extract(epoch FROM now() - r.seen)::float AS age,
+       coalesce(busy.tasks, '{}') AS tasks
+  FROM grid.resource r LEFT JOIN busy ON busy.resource = r.name
+ WHERE r.site = %(site)s AND r.seen > now() - interval '1 day'
+ ORDER BY r.seen DESC
+
 -- name: drain
 -- The agents of one host get no new task (or get tasks again); agents that start later do.
 UPDATE grid.resource SET draining = %(draining)s WHERE name >= %(host)s || '/' AND name < %(host)s || '0'

@@ -1,5 +1,5 @@
 """The central of the catalogue's tests."""
 
-from ..catalogue.conftest import central, database, server
+from ..catalogue.conftest import central, database
 
-__all__ = ["central", "database", "server"]
+__all__ = ["central", "database"]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import subprocess
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from orchestrator.auth.store import People
 from orchestrator.auth.verify import verifier
 from orchestrator.catalogue import store
 from orchestrator.catalogue.api import Catalogue
-from orchestrator.runtime import postgres, web
+from orchestrator.runtime import web
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.files import read_json
 from orchestrator.runtime.http import Api, tls_context
@@ -35,26 +33,6 @@ from orchestrator.runtime.sql import Database, migrate
 PACKAGE = Path(orchestrator.__file__).parent
 VO = "testvo"
 _names = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an embedded server; ``/grid`` is its empty database."""
-    root = tmp_path_factory.mktemp("pg")
-    process = subprocess.Popen(postgres.command(root), stderr=subprocess.DEVNULL)
-    try:
-        give_up = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(psycopg.OperationalError):
-                psycopg.connect(postgres.url(root)).close()
-                break
-            assert process.poll() is None, "PostgreSQL did not start"
-            assert time.monotonic() < give_up, "PostgreSQL does not answer"
-            time.sleep(0.05)
-        yield postgres.url(root)
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.fixture

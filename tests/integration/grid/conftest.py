@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import ssl
-import subprocess
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from orchestrator.errors import NotFound
 from orchestrator.jobs import compose
 from orchestrator.jobs.jdl import Defaults
 from orchestrator.jobs.optimizer import Optimizer
-from orchestrator.runtime import postgres, web
+from orchestrator.runtime import web
 from orchestrator.runtime.http import Api
 from orchestrator.runtime.sql import Connection, Database, migrate, rows
 from orchestrator.tasks import client
@@ -32,27 +30,6 @@ from orchestrator.tasks.model import Assignment, Output, Report, ReportResult
 PACKAGE = Path(orchestrator.__file__).parent
 DEFAULTS = Defaults("grid")
 _names = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an embedded server; ``/grid`` is its empty database."""
-    root = tmp_path_factory.mktemp("pg")
-    (root / "run").mkdir()
-    process = subprocess.Popen(postgres.command(root), stderr=subprocess.DEVNULL)
-    try:
-        give_up = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(psycopg.OperationalError):
-                psycopg.connect(postgres.url(root)).close()
-                break
-            assert process.poll() is None, "PostgreSQL did not start"
-            assert time.monotonic() < give_up, "PostgreSQL does not answer"
-            time.sleep(0.05)
-        yield postgres.url(root)
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.fixture

@@ -67,9 +67,9 @@ async def test_a_waiting_agent_is_woken_at_once(grid: Grid) -> None:
 
 
 async def test_a_drained_host_gets_no_job_until_the_drain_is_undone(grid: Grid) -> None:
-    await submit(grid, ECHO, "x")
+    await grid.until(await submit(grid, ECHO, "x"), "WAITING")
     async with api(grid.base, "root") as root:
-        (given,) = await grid.claim(Name="node-1/1")
+        (given,) = await grid.claim(Name="node-1/1")  # it never had to wait, and is known all the same
         await grid.finish(given)
         job = await submit(grid, ECHO, "y")
         await grid.until(job, "WAITING")

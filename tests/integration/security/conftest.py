@@ -33,9 +33,6 @@ from orchestrator.software.api import routes as package_routes
 from orchestrator.wiring.central import COMPONENTS
 from orchestrator.wiring.files import CatalogueFiles
 
-from ..catalogue.conftest import server
-
-__all__ = ["server"]
 VO = "testvo"
 
 
