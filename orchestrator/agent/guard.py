@@ -31,7 +31,7 @@ from typing import Any, NoReturn
 from orchestrator.agent import isolation, processes
 
 _PDEATHSIG, _SUBREAPER = 1, 36  # <linux/prctl.h>
-_PATIENCE = 10.0  # seconds in which killed processes must be gone
+PATIENCE = 10.0  # seconds in which killed processes must be gone
 _Prctl = Callable[..., int]
 
 
@@ -99,7 +99,7 @@ def _watch(payload: int, control: socket.socket, wake: int) -> None:
         if not alive:
             return
         if ended or killing:
-            give_up = min(give_up, time.monotonic() + _PATIENCE)
+            give_up = min(give_up, time.monotonic() + PATIENCE)
             _signal_all(payload, signal.SIGKILL)
             if time.monotonic() > give_up:
                 return

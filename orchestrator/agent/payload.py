@@ -20,6 +20,7 @@ from orchestrator.runtime.clock import Clock, SystemClock
 from orchestrator.runtime.daemon import wait_any
 
 _SAMPLE = 1.0  # seconds between two looks at memory and CPU
+_STUCK = guard.PATIENCE + 20.0  # seconds in which a guard has begun, or ended what it was told to end
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,24 @@ class Execution:
     """One run of a program; ``run`` it once. Made and run in the main thread's event loop."""
 
     def __init__(
-        self, program: guard.Program, limits: Limits, *, grace: float = 10.0, clock: Clock | None = None
+        self,
+        program: guard.Program,
+        limits: Limits,
+        *,
+        grace: float = 10.0,
+        stuck: float = _STUCK,
+        clock: Clock | None = None,
     ) -> None:
         self._program = program
         self._limits = limits
-        self._grace = grace
+        self._grace, self._stuck = grace, stuck
         self._clock = clock or SystemClock()
         self._told: dict[str, Any] = {}
         self._control: socket.socket | None = None
         self._wake = asyncio.Event()
         self.started = asyncio.Event()  # the program is executing, or could not be
         self._stopped: tuple[str, str] | None = None
-        self._kill_at = float("inf")
+        self._kill_at = self._killing = float("inf")
         self._began = 0.0
         self._peak = 0
         self.usage = Usage(0.0)
@@ -65,6 +72,8 @@ class Execution:
             try:
                 if not listening.done():
                     self._order(b"K")
+                    await asyncio.wait([listening], timeout=self._stuck)
+                    self._kill_guard(pid, listening)
                     await asyncio.shield(listening)
             finally:
                 writer.close()
@@ -73,6 +82,11 @@ class Execution:
                 if self._program.uid is not None:
                     isolation.end_all(self._program.uid)  # what the guard did not find
         return self._outcome()
+
+    def _kill_guard(self, guard: int, listening: asyncio.Future[None]) -> None:
+        """A guard that neither tells nor ends is stuck; the payload's first process dies with it."""
+        if not listening.done():
+            os.kill(guard, signal.SIGKILL)
 
     def _collect(self, guard: int) -> None:
         """The guard, which has closed its socket and so is at its end, is no zombie."""
@@ -150,6 +164,10 @@ class Execution:
             if now >= self._kill_at:
                 self._order(b"K")
                 self._kill_at = now + 1.0
+                self._killing = min(self._killing, now)
+            begun = "pid" in self._told or "failed" in self._told
+            if now - (self._killing if begun else self._began) > self._stuck:
+                self._kill_guard(pid, listening)
 
     def _order(self, letter: bytes) -> None:
         if self._control is not None:

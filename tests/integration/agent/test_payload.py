@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.agent import processes
 from orchestrator.agent.guard import Program
 from orchestrator.agent.limits import Limits
 from orchestrator.agent.payload import Execution, Outcome, resolve
@@ -150,6 +151,24 @@ async def test_a_killed_guard_is_noticed_and_the_payload_goes_too(tmp_path: Path
     os.kill(int(guard), signal.SIGKILL)
     assert (await asyncio.wait_for(running, 10)).code == "GUARD_LOST"
     await _until(lambda: not _living("77.5"))
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_guard_that_is_stuck_holds_up_neither_job_nor_agent(tmp_path: Path, cancelled: bool) -> None:
+    program = _program(tmp_path, "/bin/sh", "-c", "sleep 77.25")
+    run = Execution(program, Limits(60, 1 << 30, 1 << 30), grace=0.1, stuck=0.5)
+    running = asyncio.ensure_future(run.run())
+    await _until(lambda: len(_living("sleep\00077.25")) == 1)
+    (guard,) = (child.pid for child in processes.descendants(os.getpid()) if child.parent == os.getpid())
+    os.kill(guard, signal.SIGSTOP)
+    if cancelled:
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    else:
+        run.stop("TTL_EXCEEDED", "too long")
+        assert (await running).code == "TTL_EXCEEDED"
+    await _until(lambda: not _living("sleep\00077.25"))
 
 
 async def test_a_killed_agent_leaves_no_payload(tmp_path: Path) -> None:
