@@ -25,7 +25,7 @@ class Session:
     def __init__(self, api: Api, config: AgentConfig, host: str, clock: Clock | None = None) -> None:
         self.api = api
         self._config = config
-        self._host = host
+        self.host = host
         self._clock = clock or SystemClock()
         self._held = self._kept_proof = ""
         self._renew_at = self._expires = 0.0
@@ -39,7 +39,7 @@ class Session:
             if not self._held:
                 self._resume(now)
             if not self._held:
-                body = {"host": self._host, "proof": self._proof()}
+                body = {"host": self.host, "proof": self._proof()}
                 self._keep(await self.api.post("/v1/redeem", body, token=self._enrolment()), now)
             elif now >= self._renew_at:
                 try:

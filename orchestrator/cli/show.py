@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from orchestrator.cli.live import waiting_for
 from orchestrator.deploy.explain import Status, Why
 from orchestrator.deploy.holder import told
-from orchestrator.deploy.model import Action
+from orchestrator.deploy.model import Action, Intent
 from orchestrator.deploy.order import predicted
 from orchestrator.deploy.plan import Change, Plan
+from orchestrator.deploy.signature import signature
 from orchestrator.deploy.tidy import Claim
 from orchestrator.providers.base import Machine
 from orchestrator.units import format_duration
@@ -59,11 +60,15 @@ def plan(made: Plan) -> Iterator[str]:
     lost = made.destroys_data
     if lost:
         yield f"destroys the data of: {', '.join(change.object for change in lost)}"
-    cost = f", {made.cost:+.2f} per hour" if made.cost else ""
+    cost = f", {made.cost:+.2f} per hour to {made.per_hour:.2f}" if made.cost else ""
     yield f"site {made.site}: {len(made.work)} changes, about {format_duration(predicted(made.work))}{cost}"
 
 
-def _names(alike: Sequence[Change]) -> str:
+def _error(alike: Sequence[Intent], text: str) -> str:
+    return alike[0].error if len(alike) == 1 else text
+
+
+def _names(alike: Sequence[Change] | Sequence[Intent]) -> str:
     first, last = alike[0].object, alike[-1].object
     return first if len(alike) == 1 else f"{first} … {last} ({len(alike)})"
 
@@ -108,18 +113,31 @@ def why(story: Why) -> Iterator[str]:
         yield f"{story.name} is {story.machine.state} at {story.machine.provider}{health}"
     if story.record is not None:
         yield f"{story.name} is {story.record.stage} since {_at(story.record.at)} (by the ledger)"
-    for change in story.pending[:_FEW]:
-        yield f"next: {change.action} {change.object}, because {change.reason}"
-    if len(story.pending) > _FEW:
-        yield f"next: … and {len(story.pending) - _FEW} more; see `orchestrate plan`"
+    if story.machine is None and story.record is None and story.decisions:
+        last = story.decisions[0]
+        if last.object == story.name and last.group != story.name:
+            word = "is gone" if last.action is Action.DESTROY else "does not exist"
+            yield f"{story.name} {word}: {last.reason}"
+    alike: dict[tuple[Action, str], list[Change]] = {}
+    for change in story.pending:
+        alike.setdefault((change.action, change.reason), []).append(change)
+    for (action, reason), some in list(alike.items())[:_FEW]:
+        yield f"next: {action} {_names(some)}, because {reason}"
+    if len(alike) > _FEW:
+        yield f"next: … and {len(alike) - _FEW} kinds more; see `orchestrate plan`"
     if story.decisions:
         yield "decided:"
         rows = [(_at(d.at), str(d.action), d.object, d.reason) for d in story.decisions]
         yield from (f"  {line}" for line in columns(rows))
     if story.intents:
         yield "done:"
+        done: dict[tuple[Action, str, str], list[Intent]] = {}
+        for intent in story.intents:
+            text = signature(intent.error, (intent.object,)) if intent.error else ""
+            done.setdefault((intent.action, str(intent.state), text), []).append(intent)
         rows = [
-            (_at(i.opened), str(i.action), i.object, f"{i.state} {i.error}".strip()) for i in story.intents
+            (_at(some[0].opened), str(action), _names(some[::-1]), f"{state} {_error(some, text)}".strip())
+            for (action, state, text), some in done.items()
         ]
         yield from (f"  {line}" for line in columns(rows))
     yield from (f"evidence: {file}" for file in story.evidence)

@@ -17,8 +17,9 @@ from orchestrator.deploy.context import Context
 from orchestrator.deploy.events import Progressed
 from orchestrator.deploy.evidence import Evidence
 from orchestrator.deploy.lines import CALLS, Lines
-from orchestrator.deploy.model import Action, Outcome
+from orchestrator.deploy.model import Action, Health, Outcome
 from orchestrator.deploy.plan import Change, Plan
+from orchestrator.deploy.proofs import Proofs
 from orchestrator.deploy.report import Report
 from orchestrator.deploy.session import Session
 from orchestrator.deploy.spec import counts, is_pet
@@ -50,7 +51,7 @@ class Apply:
         self._schedule = self._tally.schedule
         self._inbox: Inbox[Callable[[], None]] = ctx.clock.inbox()
         self._boots, self._lines, self._evidence = Boots(ctx), Lines(ctx), Evidence(ctx)
-        self._runs = runs.Gather(ctx.limits.gather)
+        self._runs, self._proofs = runs.Gather(ctx.limits.gather), Proofs(ctx)
         ctx.tasks.heard = self._hear
         # Lists, health checks and evidence run beside the calls; each kind is bounded by its own counter.
         hands = sum(ctx.parallel(name) + 2 for name in ctx.guards) + len(ctx.site.groups) + runs.MOST
@@ -96,6 +97,7 @@ class Apply:
         if together:
             self._configure(together)
         self._boots.poll(lambda name, call: self._work(call, lambda future: self._listed(name, future)))
+        self._proofs.poll(lambda call: self._work(call, self._proved))
 
     def _soon(self) -> bool:
         """Some machine is being made whose configuration could still join the next run."""
@@ -191,7 +193,8 @@ class Apply:
     def _collect(self) -> None:
         """Take in all that was reported; their outcomes go to disk in one transaction."""
         todo: list[Callable[[], None]] = []
-        pause = min(_TICK, self._boots.pause, self._runs.pause, self._lines.pause, self._tally.pause(_GATHER))
+        parts = (self._boots, self._proofs, self._runs, self._lines)
+        pause = min(_TICK, self._tally.pause(_GATHER), *(part.pause for part in parts))
         try:
             todo.append(self._inbox.get(pause or 0.001 if self._waits else 0.0))
             while True:
@@ -203,6 +206,9 @@ class Apply:
         if self._ctx.stop.is_set():
             for change in self._boots.drop():
                 self._failed(change, actions.Interrupted(f"{change.object} was still booting"))
+        stopped = self._ctx.stop.is_set()
+        for change in self._proofs.release(lambda change: self._lines.like(change) and not stopped):
+            self._done(change, proved=False)
         self._tally.flush(_GATHER)
 
     @property
@@ -210,11 +216,28 @@ class Apply:
         return bool(self._tally.running or self._lines.any or self._runs.waiting)
 
     def _made(self, change: Change, machine: Machine) -> None:
-        self._seen(machine)
         if machine.state is MachineState.RUNNING:
-            self._done(change)
+            self._runs_now(change, machine)
         else:
+            self._seen(machine)
             self._boots.add(change, machine)
+
+    def _runs_now(self, change: Change, machine: Machine) -> None:
+        """A pet has come up by that; a worker may be the first of its kind that should ask for work."""
+        self._seen(machine)
+        if is_pet(change.role):
+            self._done(change)
+        elif self._lines.like(change):
+            self._proofs.add(change, machine)
+        else:
+            self._done(change, proved=False)
+
+    def _proved(self, future: Future[Mapping[str, Health]]) -> None:
+        for change, error in self._proofs.answered(future):
+            if error is None:
+                self._done(change)
+            else:
+                self._failed(change, error)
 
     def _seen(self, machine: Machine) -> None:
         self.machines[machine.name] = machine
@@ -233,8 +256,7 @@ class Apply:
             if isinstance(what, GridError):
                 self._failed(change, what)
             else:
-                self._seen(what)
-                self._done(change)
+                self._runs_now(change, what)
 
     def _verified(self, change: Change, checked: actions.Checked) -> None:
         self._tally.well.update(checked.well)
@@ -255,15 +277,15 @@ class Apply:
             first = outcome.evidence.strip().partition("\n")[0] or "it says nothing"
             self._failed(change, runs.Failed(f"{change.object}: {first}"), outcome.evidence)
 
-    def _done(self, change: Change, _: object = None) -> None:
+    def _done(self, change: Change, _: object = None, *, proved: bool = True) -> None:
         if change.action is Action.DESTROY:
             self.machines.pop(change.object, None)
             self._ctx.fleet.drop(change.object)
-        self._lines.ended(change, None)
+        self._lines.ended(change, None, proved)
         self._tally.done(change)
 
     def _failed(self, change: Change, error: BaseException, more: str = "") -> None:
-        self._lines.ended(change, error)
+        self._lines.ended(change, error, proved=False)
         machine = self.machines.get(change.object)
         if self._ctx.stop.is_set():
             self._tally.failed(change, error)

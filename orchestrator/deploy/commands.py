@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.deploy import removal, tidy
+from orchestrator.deploy import budget, removal, tidy
 from orchestrator.deploy.context import Context
 from orchestrator.deploy.converge import ANY, Confirm, ask, carry_out, converge, look
 from orchestrator.deploy.decide import decide, decide_down
 from orchestrator.deploy.events import Closed
 from orchestrator.deploy.explain import Status, Why
-from orchestrator.deploy.leftovers import holds_data, remove_state
+from orchestrator.deploy.leftovers import holds_data, remove_state, remove_strays
+from orchestrator.deploy.model import World
 from orchestrator.deploy.observe import machines, observe
 from orchestrator.deploy.plan import Plan
 from orchestrator.deploy.report import Report
@@ -75,6 +76,10 @@ def up(
 def scale(ctx: Context, group: str, count: int, confirm: Confirm = _always) -> Report:
     """The group has ``count`` machines, now and for later ``up``s, until its count in the site spec is edited."""
     override = checked_scale(ctx.site, group, count)
+    overrides = ctx.ledger.overrides()
+    sizes = {name: guard.offerings() for name, guard in ctx.guards.items()}
+    world = World(ctx.clock.now(), overrides=overrides, offerings=sizes)
+    budget.check_scale(ctx.site, world, overrides | {group: override}, group)
     with _lease(ctx) as session:
         session.scale(group, override)
         return converge(ctx, session, group, None, confirm, ANY)
@@ -123,6 +128,7 @@ def why(ctx: Context, name: str) -> Why:
     ``<group>-<n>`` will do for a machine. NotFound when nothing was ever heard of it.
     """
     world, next_plan = look(ctx)
+    said = name
     if name not in ctx.site.groups and not name.startswith(f"{ctx.site.site}-"):
         name = f"{ctx.site.site}-{name}"
     found = Why(
@@ -137,8 +143,8 @@ def why(ctx: Context, name: str) -> Why:
     )
     if not found.known and name not in ctx.site.groups:
         raise NotFound(
-            f"site {ctx.site.site}: nothing is known of {name!r}; groups: {', '.join(ctx.site.groups)};"
-            " for a job use `orchestrate job why`"
+            f"site {ctx.site.site}: nothing is known of {said!r}; groups: {', '.join(ctx.site.groups)};"
+            " a machine is GROUP-NUMBER, a job its number"
         )
     return found
 
@@ -169,4 +175,6 @@ def find(ctx: Context, name: str) -> Machine:
 
 
 def _lease(ctx: Context) -> Session:
-    return acquire(ctx.ledger, ctx.holder, ctx.wall, ctx.dead, world=ctx.clock)
+    session = acquire(ctx.ledger, ctx.holder, ctx.wall, ctx.dead, world=ctx.clock)
+    remove_strays(ctx.state_dir)
+    return session

@@ -14,7 +14,7 @@ from orchestrator.deploy.model import Action, Stage, World
 from orchestrator.deploy.observe import leaving, observe
 from orchestrator.deploy.plan import Plan
 from orchestrator.deploy.recover import settle
-from orchestrator.deploy.report import Report
+from orchestrator.deploy.report import Ended, Report, Result
 from orchestrator.deploy.rounds import again
 from orchestrator.deploy.session import Session
 from orchestrator.errors import UserError
@@ -69,16 +69,20 @@ def carry_out(ctx: Context, session: Session, made: Plan, world: World, well: Co
     for note in made.notes:
         ctx.sink(Noted(note))
     for change in made.changes:
-        if change.action is Action.NONE:
+        if change.action is Action.NONE and not change.withheld:
             ctx.sink(Noted(f"{change.object}: {change.reason}"))
+    held = tuple(Result(change, Ended.SKIPPED, error=change.reason) for change in made.withheld)
     if not made.work:
-        return Report(made.verb)
+        if held:
+            session.decided(made.withheld)
+        return Report(made.verb, held)
     ctx.sink(Planned(made))
     session.decided(made.changes)
     there = {machine.name: machine for machine in world.machines}
     touched = {change.object for change in made.work}
     fine = {name for name, health in world.health.items() if health.ok and name not in touched}
-    return Apply(ctx, session, made, there, fine | set(well)).run()
+    report = Apply(ctx, session, made, there, fine | set(well)).run()
+    return replace(report, results=(*report.results, *held))
 
 
 def ask(made: Plan, confirm: Confirm) -> None:
@@ -95,6 +99,7 @@ def _rounds(ctx: Context, session: Session, report: Report, made: Plan, limit: s
         if report.exit_code in (0, 130):
             break
         world, plan = look(ctx, limit, well=report.well)
+        session.seen(_working(world))  # what failed for its lost answer alone
         troubled = {change.object for change in plan.changes}
         report = report.still(troubled)
         more = again(plan, report)

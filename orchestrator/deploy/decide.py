@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.deploy import spec as specs
+from orchestrator.deploy.budget import unpriced, used, within
 from orchestrator.deploy.gates import ordered, rolled, verifications
 from orchestrator.deploy.judge import Facts, Verdict, judge
 from orchestrator.deploy.leaving import (
@@ -38,15 +39,19 @@ def decide(site: Site, world: World, limit: str = "") -> Plan:
     ``limit`` narrows it to one group: UserError when a group it needs is not up.
     """
     wanted = placed(site, world)
-    changes = drained(rolled(site, world, _wanted(site, world, wanted)), world)
-    changes += surplus(site, world, wanted)
+    gone = surplus(site, world, wanted)
+    leave = [change for change in gone if limit in ("", change.group)]
+    made = within(site, world, _wanted(site, world, wanted), leave)
+    changes = [*drained(rolled(site, world, made), world), *gone]
     changes += verifications(site, world, changes)
     changes = ordered(site, changes)
     if limit:
         changes = _limited(site, limit, changes)
     spec = {name: [w.provider, w.spec] for name, w in specs.wanted(site, world.overrides).items()}
     digest, timed = world_digest(spec, world), _timed(world, changes)
-    return Plan(site.site, "up", world.now, digest, timed, limit, notes=_notes(site, world, timed))
+    cost = used(world, world.machines).money + sum(change.cost or 0.0 for change in timed)
+    notes = (*_notes(site, world), *unpriced(site, world))
+    return Plan(site.site, "up", world.now, digest, timed, limit, notes=notes, per_hour=max(0.0, cost))
 
 
 def decide_down(site: Site, world: World, *, keep_data: bool = False, limit: str = "") -> Plan:
@@ -151,23 +156,17 @@ def only(changes: Sequence[Change], ids: set[str]) -> list[Change]:
     ]
 
 
-def _notes(site: Site, world: World, changes: Sequence[Change]) -> tuple[str, ...]:
-    """Machines of ours at a provider that the spec no longer names (nobody can list them); money."""
+def _notes(site: Site, world: World) -> tuple[str, ...]:
+    """Machines of ours at a provider that the spec no longer names (nobody can list them)."""
     lost: dict[str, list[str]] = {}
     for record in world.records.values():
         if record.provider not in site.providers:
             lost.setdefault(record.provider, []).append(record.name)
-    told = [
+    return tuple(
         f"provider {name} is not in the site spec any more, but {', '.join(sorted(names))} were made there;"
         " put it back into `providers` to have them destroyed"
         for name, names in lost.items()
-    ]
-    most = site.budgets.money_per_hour
-    now = sum(price(world, m.provider, m.tags.get("offering", "")) or 0.0 for m in world.machines)
-    then = now + sum(change.cost or 0.0 for change in changes)
-    if most is not None and then > most:
-        told.append(f"the site will cost {then:.2f} per hour; its budget is {most:.2f} (money_per_hour)")
-    return tuple(told)
+    )
 
 
 def _timed(world: World, changes: Sequence[Change]) -> tuple[Change, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from orchestrator.deploy.budget import absent
 from orchestrator.deploy.model import Action, Health, World
 from orchestrator.deploy.plan import Change
 from orchestrator.deploy.spec import counts, is_pet
@@ -61,15 +62,19 @@ def verifications(site: Site, world: World, changes: Sequence[Change]) -> list[C
     mine: dict[str, list[Change]] = {}
     ill: dict[str, Machine] = {}
     for change in changes:
-        if change.action not in LEAVING:
+        if change.action not in LEAVING and not change.withheld:
             mine.setdefault(change.group, []).append(change)
     for machine in world.machines:
         if not world.health.get(machine.name, _FINE).ok:
             ill.setdefault(machine.group, machine)
     touched: dict[str, str] = {}
     many = counts(site, world.overrides)
+    away = absent(changes, world)
+    left = {
+        name: [each for each in site.machine_names(name, many[name]) if each not in away] for name in many
+    }
     for name in site.ordered_groups():
-        if not many[name]:
+        if not left[name]:
             continue
         if name in mine:
             names = {change.object for change in mine[name] if change.action is not Action.VERIFY}
@@ -80,10 +85,11 @@ def verifications(site: Site, world: World, changes: Sequence[Change]) -> list[C
             touched[name] = f"{ill[name].name}: {world.health[ill[name].name].what}"
         elif leans := [need for need in site.dependencies(name) if need in touched]:
             touched[name] = f"group {leans[0]} changes, which it needs"
-    return [_verify(site, name, why, mine.get(name, ())) for name, why in touched.items()]
+    some = {name: tuple(left[name]) if len(left[name]) < many[name] else () for name in touched}
+    return [_verify(site, name, why, mine.get(name, ()), some[name]) for name, why in touched.items()]
 
 
-def _verify(site: Site, name: str, why: str, changes: Sequence[Change]) -> Change:
+def _verify(site: Site, name: str, why: str, changes: Sequence[Change], machines: tuple[str, ...]) -> Change:
     role = str(site.groups[name].role)
     waits = tuple(c.id for c in changes if c.action is not Action.NONE)
     pet = is_pet(role)
@@ -91,7 +97,7 @@ def _verify(site: Site, name: str, why: str, changes: Sequence[Change]) -> Chang
         id=f"verify:{name}", action=Action.VERIFY, object=name, group=name, role=role,
         provider=site.groups[name].provider, reason=why,
         # One worker that fails leaves its siblings to be looked at; without its pets a group is nothing.
-        needs=waits if pet else (), after=() if pet else waits,
+        needs=waits if pet else (), after=() if pet else waits, machines=machines,
     )  # fmt: skip
 
 

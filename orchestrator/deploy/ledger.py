@@ -35,6 +35,8 @@ class Ledger:
         engine = sa.create_engine(_driver(url), pool_pre_ping=not url.startswith("sqlite"))
         if engine.dialect.name == "sqlite":
             sa.event.listen(engine, "connect", _durable)
+        else:
+            sa.event.listen(engine, "connect", _bounded)
         ledger = cls(engine, site)
         with ledger.transaction() as connection:
             tables.metadata.create_all(connection)
@@ -64,7 +66,7 @@ class Ledger:
         try:
             with self.engine.begin() as connection:
                 yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError) as error:
             raise TemporaryError(
                 f"the ledger of {self.site} does not answer: {error.orig}", retry_in=1.0
             ) from error
@@ -208,6 +210,18 @@ def _durable(connection: Any, _: object) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _bounded(connection: Any, _: object) -> None:
+    """A process that was paused within a transaction must not keep its locks: the server ends that
+    transaction, and whoever takes the lease over waits for it no longer than that."""
+    cursor = connection.cursor()
+    cursor.execute("SET idle_in_transaction_session_timeout = '5s'")
+    cursor.execute("SET lock_timeout = '10s'")
+    if connection.info.server_version >= 170000:  # the timeout above does not see a pause after a pipeline
+        cursor.execute("SET transaction_timeout = '15s'")
+    cursor.close()
+    connection.commit()
 
 
 def _intent(row: dict[str, Any]) -> Intent:

@@ -1,4 +1,4 @@
-"""After ``down``: no file of the site is left."""
+"""After ``down`` no file of the site is left; after a crash, nothing of the run that died."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
+from orchestrator.configure.ansible import FOLDER
 from orchestrator.errors import PermanentError
 
 _LAST = ("ledger.db", "ledger.db-wal", "ledger.db-shm")
@@ -15,6 +16,13 @@ def holds_data(state_dir: Path) -> bool:
     """Keys, kept data or anything else is there that cannot be made again."""
     worthless = {*_LAST, "admins.json", "ansible", "cache", "evidence", "locks"}
     return state_dir.is_dir() and any(entry.name not in worthless for entry in state_dir.iterdir())
+
+
+def remove_strays(state_dir: Path) -> None:
+    """Folders of Ansible runs that were killed are gone, with what is secret in them. For the lease's holder:
+    nobody else configures the site."""
+    for folder in state_dir.glob(f"{FOLDER}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_state(state_dir: Path) -> None:

@@ -38,7 +38,7 @@ class Lines:
 
     def add(self, change: Change) -> None:
         """That change is ready to call its provider."""
-        self._waiting.setdefault((change.provider, _kind(change)), deque()).append(change)
+        self._waiting.setdefault((change.provider, self._kind(change)), deque()).append(change)
 
     @property
     def waiting(self) -> set[str]:
@@ -92,7 +92,7 @@ class Lines:
         return False
 
     def _storm(self, change: Change) -> Stormed:
-        kind = _kind(change)
+        kind = self._kind(change)
         failed = self._ctx.provider(change.provider).in_a_row(kind) if kind else 0
         what = f" with image {change.image}" if change.image else ""
         return Stormed(
@@ -106,19 +106,24 @@ class Lines:
         if change.action in CALLS:
             self._calls[change.provider] -= 1
 
-    def ended(self, change: Change, error: BaseException | None) -> None:
-        """The machine runs, or will not; its breaker is told."""
-        kind = _kind(change)
+    def like(self, change: Change) -> bool:
+        """Others of the same kind wait, and may have to learn how this one ends."""
+        return bool(self._waiting.get((change.provider, self._kind(change))))
+
+    def ended(self, change: Change, error: BaseException | None, proved: bool) -> None:
+        """The machine came up, or will not; its breaker is told. Not ``proved``: it only seems to have."""
+        kind = self._kind(change)
         if kind is None:
             return
         guard = self._ctx.provider(change.provider)
         if error is None:
-            guard.came_up(kind)
+            (guard.came_up if proved else guard.dropped)(kind)
         elif isinstance(error, QuotaExceeded | Interrupted) or self._ctx.stop.is_set():
             guard.dropped(kind)
         else:
             guard.failed(kind)
 
-
-def _kind(change: Change) -> Kind | None:
-    return Kind(change.image, change.role) if change.action in _MAKING else None
+    def _kind(self, change: Change) -> Kind | None:
+        if change.action not in _MAKING:
+            return None
+        return Kind(change.image, change.role, self._ctx.site.group(change.group).context or "")

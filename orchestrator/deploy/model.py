@@ -12,7 +12,7 @@ from orchestrator.providers.base import Machine, Offering
 from orchestrator.states import Table
 
 __all__ = [
-    "PROGRESS", "STAGES", "Action", "Configurator", "Decision", "Failure", "HasHealths", "Health", "Intent", "IntentState", "Outcome",
+    "PROGRESS", "STAGES", "Action", "Configurator", "Decision", "Failure", "HasHealths", "HasJobs", "Health", "Intent", "IntentState", "Outcome",
     "Override", "Record", "Stage", "Target", "Workload", "World",
 ]  # fmt: skip
 
@@ -182,6 +182,13 @@ class HasHealths(Protocol):
     def healths(self, machines: Sequence[Machine]) -> Mapping[str, Health]: ...
 
 
+@runtime_checkable
+class HasJobs(Protocol):
+    """A workload that tells the running tasks of many machines by one question; unknown counts as none."""
+
+    def jobs_of(self, machines: Sequence[Machine]) -> Mapping[str, Sequence[int]]: ...
+
+
 @dataclass(frozen=True)
 class World:
     """Everything ``decide`` may look at, as it was at ``now``."""
@@ -197,3 +204,10 @@ class World:
     seconds: Mapping[tuple[str, str], float] = field(default_factory=dict)  # (action, role) → usual duration
     failures: tuple[Failure, ...] = ()
     offerings: Mapping[str, Mapping[str, Offering]] = field(default_factory=dict)  # by provider
+
+    @property
+    def unmade(self) -> tuple[Failure, ...]:
+        """Failed makings of machines that were not seen working since: one may have come late."""
+        well = {name for name, health in self.health.items() if health.ok}
+        well |= {name for name, record in self.records.items() if record.stage is Stage.READY}
+        return tuple(failure for failure in self.failures if failure.object not in well)

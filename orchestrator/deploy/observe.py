@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator.deploy.context import Context
-from orchestrator.deploy.model import Action, HasHealths, Health, Target, World
+from orchestrator.deploy.model import Action, HasHealths, HasJobs, Health, Target, World
 from orchestrator.deploy.plan import Change
 from orchestrator.deploy.spec import is_pet, wanted
 from orchestrator.errors import GridError, TemporaryError
@@ -80,7 +80,7 @@ def healths(
     pause = _FIRST
     left = list(asked)
     while left:
-        found |= _answers(ctx, left)
+        found |= answers(ctx, left)
         left = [machine for machine in left if not found[machine.name].ok]
         if not left or ctx.clock.monotonic() + pause > until:
             break
@@ -107,7 +107,8 @@ def returned(ctx: Context, cut: Sequence[Machine], until: float) -> list[Machine
         pause = min(pause * _GROWTH, _LONGEST)
 
 
-def _answers(ctx: Context, asked: Sequence[Machine]) -> dict[str, Health]:
+def answers(ctx: Context, asked: Sequence[Machine]) -> dict[str, Health]:
+    """How each machine is now; one question for all where the workload can do that."""
     found: dict[str, Health] = {}
     if isinstance(ctx.workload, HasHealths):
         with suppress(GridError):
@@ -128,12 +129,16 @@ def ask(ctx: Context, machine: Machine) -> Health:
 def _jobs(ctx: Context, leaving: Sequence[Machine]) -> dict[str, tuple[int, ...]]:
     """Running tasks of the workers that are to go; unknown counts as none: it is asked again before they go."""
 
+    workers = [m for m in leaving if m.state is MachineState.RUNNING]
+    if isinstance(ctx.workload, HasJobs):
+        told = ctx.workload.jobs_of(workers) if workers else {}
+        return {name: tuple(tasks) for name, tasks in told.items() if tasks}
+
     def on(machine: Machine) -> tuple[int, ...]:
         try:
             return tuple(ctx.workload.jobs_on(machine))
         except GridError:
             return ()
 
-    workers = [m for m in leaving if m.state is MachineState.RUNNING]
     found = zip(workers, each(ctx.clock, workers, on, _ASKERS), strict=True)
     return {machine.name: tasks for machine, tasks in found if tasks}

@@ -16,7 +16,7 @@ def placed(site: Site, world: World) -> dict[str, Wanted]:
     for machine in world.machines:
         there.setdefault(machine.name, set()).add(machine.provider)
     failures: dict[str, list[Failure]] = {}
-    for failure in world.failures:
+    for failure in world.unmade:
         failures.setdefault(failure.object, []).append(failure)
     return {
         name: replace(

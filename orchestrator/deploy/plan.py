@@ -50,6 +50,7 @@ class Change:
     cost: float | None = None
     avoid: tuple[str, ...] = ()  # places where it failed before
     removes: bool = False  # a machine that may work goes for good, or because it does not work
+    withheld: bool = False  # action none: it would go over a budget
 
     @property
     def destroys_data(self) -> bool:
@@ -69,11 +70,17 @@ class Plan:
     limit: str = ""
     keep_data: bool = False
     notes: tuple[str, ...] = field(default=())
+    per_hour: float = 0.0  # what the site then costs, as far as prices are known
 
     @property
     def work(self) -> tuple[Change, ...]:
         """The changes that do something."""
         return tuple(change for change in self.changes if change.action is not Action.NONE)
+
+    @property
+    def withheld(self) -> tuple[Change, ...]:
+        """The changes that a budget forbids."""
+        return tuple(change for change in self.changes if change.withheld)
 
     @property
     def cost(self) -> float | None:

@@ -27,9 +27,10 @@ class Removal:
 
 def removals(site: Site, world: World, plan: Plan) -> tuple[Removal, ...]:
     """Groups that lose more than the set share (``budgets.removal``). Updates in waves are not among
-    them: each wave waits until the one before works."""
+    them: each wave waits until the one before works; nor machines that were made and never worked."""
+    idle = {failure.object for failure in world.unmade}
     there = Counter(machine.group for machine in world.machines)
-    gone = Counter(change.group for change in plan.changes if change.removes)
+    gone = Counter(change.group for change in plan.changes if change.removes and change.object not in idle)
     return tuple(
         Removal(group, many, there[group])
         for group, many in gone.items()

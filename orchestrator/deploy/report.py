@@ -51,6 +51,11 @@ class Report:
         return tuple(result for result in self.results if result.ended is ended)
 
     @property
+    def withheld(self) -> tuple[Result, ...]:
+        """Machines that a budget forbids."""
+        return tuple(result for result in self.results if result.change.withheld)
+
+    @property
     def troubles(self) -> tuple[Trouble, ...]:
         """Failures that still stand, by kind, the most frequent first."""
         return grouped((r.change.object, r.error, r.evidence) for r in self.of(Ended.FAILED))
@@ -82,7 +87,7 @@ class Report:
         failed = self.of(Ended.FAILED)
         if self.interrupted:
             return 130
-        if any(result.storm for result in self.results):
+        if self.withheld or any(result.storm for result in self.results):
             return 4
         if failed:
             return 3 if all(result.temporary for result in failed) else 4
@@ -107,7 +112,9 @@ class Report:
         told = [f"{len(failed)} failed ({_names(failed)})"] if failed else []
         for group, tried, left, why in self.storms:
             told.append(f"group {group} stopped after {tried} failed machines ({why}), {left} not tried")
-        waiting = sum(not result.storm for result in skipped)
+        held = Counter((result.change.group, result.error) for result in self.withheld)
+        told += [f"group {group}: {many} machines {why}" for (group, why), many in held.items()]
+        waiting = sum(not result.storm and not result.change.withheld for result in skipped)
         if waiting:
             told.append(f"{waiting} waiting for that not started")
         return ", ".join(told)

@@ -40,7 +40,9 @@ def again(plan: Plan, report: Report) -> Plan | None:
     # What they waited for has come up after all: now they can begin.
     waited = {r.change.object for r in report.of(Ended.SKIPPED) if not r.storm}
     free = [c for c in plan.work if c.id in left and c.action is not Action.VERIFY and c.object in waited]
-    cut = any(c.action is Action.NONE for c in plan.changes)  # unreachable: waited for once more
+    cut = any(
+        c.action is Action.NONE and not c.withheld for c in plan.changes
+    )  # unreachable: waited for once more
     if not made and not free and not cut:
         return None
     return replace(plan, changes=tuple(only(plan.changes, left)))

@@ -43,10 +43,6 @@ def checked_scale(site: Site, name: str, count: int) -> Override:
     if count < 0:
         raise UserError(f"group {name}: {count} machines cannot be; give 0 or more", group=name)
     site.scaled(name, count)  # refuses pets and counts outside min..max
-    most = site.budgets.machines
-    total = sum(g.wanted for other, g in site.groups.items() if other != name) + count
-    if most is not None and total > most:
-        raise UserError(f"group {name}: {count} makes {total} machines, the budget is {most}", group=name)
     return Override(count, site.group(name).wanted)
 
 

@@ -49,8 +49,8 @@ def proof(ctx: Context) -> tuple[Claim, ...]:
     for name, guard in ctx.guards.items():
         adapter = bare(guard)
         for each in adapter.objects() if isinstance(adapter, HasObjects) else ():
-            belongs = (name, each.machine) in kept
-            what = f"of machine {each.machine}" if each.machine else "of no machine"
+            belongs = (name, each.machine) in kept if each.machine else name in {there for there, _ in kept}
+            what = f"of machine {each.machine}" if each.machine else "of all machines there"
             claims.append(Claim(name, each, belongs, what if belongs else f"{what}, which should not exist"))
     return tuple(claims)
 

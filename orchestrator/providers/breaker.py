@@ -1,9 +1,10 @@
 """Stop a failure storm: machines of one kind that never come up are not made by the hundred. Pure.
 
-A kind is (provider, image, role). Until one machine of it has come up, at most START are under way;
-each success widens that. TRIP failures in a row open the breaker: nothing is made until a pause is over,
-then one machine alone is tried (half-open). PROBES such trials that fail end the attempts for a long time:
-an image that never boots costs at most START + PROBES machines.
+A kind is (provider, image, role, context). Until one machine of it has come up, START at most are made;
+each that does lets GROW more be under way. The breaker opens when the first START all fail, later when
+TRIP fail in a row: nothing is made until a pause is over, then one machine alone is tried (half-open).
+PROBES such trials that fail end the attempts for a long time. So a kind that never comes up costs at most
+START + PROBES machines; one that stops coming up costs those under way at that time, and PROBES.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-START = 10
+START = 5
+GROW = 10
 TRIP = 8
 PROBES = 2
+MOST = START + PROBES  # machines that a kind costs which never comes up
 COOL = 30.0  # seconds until the first trial; doubled for each one after it
 FORGET = 900.0  # seconds after which a process that still runs tries once more
 
@@ -39,7 +42,7 @@ class Breaker:
     def admit(self, now: float) -> Answer:
         """May one more be begun? WAIT: ask again when one has ended, or after ``pause``."""
         if self.opened is None:
-            free = START * (1 + self.successes) - self.under_way - self.row
+            free = START + GROW * self.successes - self.under_way - self.row
             return Answer.GO if free > 0 else Answer.WAIT
         if self.under_way:
             return Answer.WAIT
@@ -69,7 +72,7 @@ class Breaker:
         """One that was begun will never work."""
         self._ended()
         self.row += 1
-        if self.row >= TRIP:
+        if self.row >= (TRIP if self.successes else START):
             self.opened, self.successes = now, 0
 
     def dropped(self) -> None:

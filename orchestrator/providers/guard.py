@@ -33,6 +33,7 @@ class Kind(NamedTuple):
 
     image: str
     role: str
+    context: str = ""
 
 
 @dataclass(frozen=True)

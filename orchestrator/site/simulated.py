@@ -92,6 +92,8 @@ class SimSettings(Model):
     """How long a machine boots."""
     configure: Spread = Spread(typical=Seconds(20.0), slowest=Seconds(60.0))
     """How long a machine then takes to do its work: a worker's context, the configuration of a pet."""
+    job: Spread = Spread(typical=Seconds(60.0), slowest=Seconds(600.0))
+    """How long a job runs on a simulated worker of a site whose central services are real."""
     quota: SimQuota = SimQuota()
     """What the cloud gives at most; no limit when absent."""
     throttle: SimThrottle | None = None

@@ -50,15 +50,17 @@ def made(site: Site, state_dir: Path, ledger: Ledger, sink: Sink, *, reading: bo
     fleet, tasks = Fleet(), Tasks()
     infrastructure = providers(site, state_dir)
     configurator = make_configurator(site, state_dir, fleet, tasks, reading=reading)
-    workload: Workload = make_workload(site, state_dir)
+    real = make_workload(site, state_dir)
+    workload: Workload = real
     clock: Timeline = SystemClock()
     if any(settings.kind == "sim" for settings in site.providers.values()):
         from orchestrator.wiring import simulated
 
         clouds = simulated.clouds_of(infrastructure)
         clock = simulated.clock_of(site, clouds)
-        configurator = simulated.SimConfigurator(site, clouds, configurator)
-        workload = simulated.SimWorkload(clouds, workload)
+        agents = simulated.SimAgents(site, clouds, state_dir, fleet)
+        configurator = simulated.SimConfigurator(site, clouds, configurator, agents)
+        workload = simulated.SimWorkload(clouds, real, agents, simulated.served(site, clouds))
     return Context(
         site=site,
         ledger=ledger,

@@ -82,10 +82,11 @@ def identities() -> Path:
 
 
 def site_addresses(site: Site, state: Path) -> dict[str, str]:
-    """Group → address of its first machine, as the providers list them."""
+    """Group of central or VO boxes → address of its first machine, as the providers list them."""
     found: dict[str, str] = {}
-    for provider in providers(site, state).values():
-        for machine in sorted(provider.list(), key=lambda each: each.name):
+    homes = {group.provider for group in site.groups.values() if group.role is not Role.WORKER}
+    for name, provider in providers(site, state).items():
+        for machine in sorted(provider.list() if name in homes else (), key=lambda each: each.name):
             if machine.address:
                 found.setdefault(machine.group, machine.address)
     return found

@@ -139,7 +139,7 @@ def _rehearsed(ctx: Context) -> Rehearsal:
         told = []
         for _ in range(TRIES):
             told.append(verb())
-            if told[-1].exit_code == 0 or ctx.stop.is_set():
+            if told[-1].exit_code == 0 or _final(told[-1]) or ctx.stop.is_set():
                 break
         return told
 
@@ -162,7 +162,7 @@ def _rehearsed(ctx: Context) -> Rehearsal:
         ups=len(reports), exit_code=reports[-1].exit_code, up=up, again=again,
         one_more=one_more, one_more_calls=calls, down=down, memory=_memory(),
         spent=sum(each["spent"] for each in seen), per_hour=sum(each["money_per_hour"] for each in seen),
-        counted=dict(sorted(counted.items())), failed=_failed(reports), over=_over(ctx.site, counted),
+        counted=dict(sorted(counted.items())), failed=_failed(reports), over=_over(reports[-1], counted),
     )  # fmt: skip
 
 
@@ -204,24 +204,21 @@ def _failed(reports: list[Report]) -> dict[str, int]:
     return dict(Counter(str(r.change.action) for report in reports for r in report.of(Ended.FAILED)))
 
 
-def _over(site: Site, counted: Mapping[str, float]) -> tuple[str, ...]:
-    """What was hit: refusals of the clouds, and the site's own budgets by the most that was used."""
+def _final(report: Report) -> bool:
+    """Only a budget stands between the site and its spec: another run changes nothing."""
+    over = (Ended.FAILED, Ended.SKIPPED, Ended.INTERRUPTED)
+    return all(result.change.withheld for result in report.results if result.ended in over)
+
+
+def _over(report: Report, counted: Mapping[str, float]) -> tuple[str, ...]:
+    """What was hit: refusals of the clouds, and the site's own budgets, which are never gone over."""
     told = [
         f"{kind}: {counted[f'refused {kind}']:.0f} calls refused"
         for kind in ("quota", "shortage")
         if counted.get(f"refused {kind}")
     ]
-    budget = site.budgets
-    for what, most in (
-        ("machines", budget.machines),
-        ("cores", budget.cores),
-        ("money", budget.money_per_hour),
-    ):
-        used = counted.get(f"most {what}", 0.0)
-        if most is not None and used > most:
-            told.append(
-                f"budget of {most:g} {what}{' per hour' if what == 'money' else ''}: {used:g} were used"
-            )
+    held = Counter((result.change.group, result.error) for result in report.withheld)
+    told += [f"group {group}: {many} machines {why}" for (group, why), many in held.items()]
     return tuple(told)
 
 

@@ -1,15 +1,24 @@
 """Sites with simulated machines: what configures them, how they are, and which clock they live by.
 
-Only the machines of providers of kind ``sim`` are seen to here; all others go to the real adapters.
+Only the machines of providers of kind ``sim`` are seen to here; all others go to the real adapters. Simulated
+workers of a site whose central services and VO box are real have agents (``simagents``) that ask the real
+broker for work; the grid itself then says how they are, as of any other worker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from orchestrator.configure.model import Configurator, Outcome, TargetLike
-from orchestrator.deploy.model import Health, Workload
+import orchestrator
+from orchestrator.configure.inventory import agent_config, machine_of
+from orchestrator.configure.model import Configurator, Machines, Outcome, TargetLike
+from orchestrator.deploy.model import Health
 from orchestrator.deploy.plan import digest
 from orchestrator.errors import GridError
 from orchestrator.providers.base import Machine, Provider
@@ -17,6 +26,9 @@ from orchestrator.providers.sim.client import SimProvider
 from orchestrator.runtime.clock import SystemClock, Timeline
 from orchestrator.runtime.virtual import VirtualClock
 from orchestrator.site.schema import Role, Site
+from orchestrator.wiring import simagents
+from orchestrator.wiring.configure import trust_of
+from orchestrator.wiring.workload import GridWorkload
 
 Clouds = Mapping[str, SimProvider]
 _FINE = Health(True, "it does its work (simulated)")
@@ -42,6 +54,61 @@ def clock_of(site: Site, clouds: Clouds) -> Timeline:
     return clock
 
 
+def served(site: Site, clouds: Clouds) -> frozenset[str]:
+    """Groups of simulated workers whose central services and VO box are real."""
+    real = {name for name, group in site.groups.items() if group.provider not in clouds}
+    return frozenset(
+        name
+        for name, group in site.groups.items()
+        if name not in real and group.role is Role.WORKER
+        and {*site.names(Role.CENTRAL), site.vobox_of(name)} <= real
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SimAgents:
+    """The processes in which simulated agents run, one beside each cloud."""
+
+    site: Site
+    clouds: Clouds
+    state: Path
+    machines: Machines
+
+    def context(self, name: str, group: str) -> str:
+        """The configuration of that worker's agents, with a single-use token; a process waits for the machine."""
+        directory = self.clouds[self.site.groups[group].provider].directory
+        vobox = machine_of(self.machines(), self.site.vobox_of(group) or "")
+        config = agent_config(self.site, name, group, vobox, "", local=False)
+        trust = trust_of(self.site, self.state)
+        own = {
+            "ca": trust.ca.read_text(), "workdir": "", "log": "",
+            "session_file": str(directory / simagents.CONTEXTS / f"{name}.session"),
+        }  # fmt: skip
+        return json.dumps({**config, **own, "token": trust.enrolment(name)})
+
+    def ensure(self, groups: Collection[str]) -> None:
+        """The agents of those groups are served, where the cloud was used."""
+        for provider in {self.site.groups[group].provider for group in groups}:
+            directory = self.clouds[provider].directory
+            if (directory / simagents.CONTEXTS).exists() and _unserved(directory):
+                _start(directory)
+
+
+def _unserved(directory: Path) -> bool:
+    with simagents.alone(directory) as free:
+        return free
+
+
+def _start(directory: Path) -> None:
+    path = os.pathsep.join([str(Path(orchestrator.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+    with (directory / simagents.LOG).open("a") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "orchestrator.wiring.simagents", str(directory)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            env=os.environ | {"PYTHONPATH": path},
+        )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class SimConfigurator:
     """Configures a simulated pet by writing the digest into the cloud, as Ansible writes applied.json last."""
@@ -49,6 +116,7 @@ class SimConfigurator:
     site: Site
     clouds: Clouds
     real: Configurator
+    agents: SimAgents
 
     def digest(self, target: TargetLike) -> str:
         """Of what the site spec says of the machine's group and of the services on it."""
@@ -63,7 +131,9 @@ class SimConfigurator:
         return digest([target.role, group, target.machine.address, plain, elements, storage])
 
     def user_data(self, name: str, group: str) -> str:
-        """No simulated machine runs it: no token is made for one."""
+        """For a machine that nothing runs on no token is made."""
+        if group in served(self.site, self.clouds):
+            return self.agents.context(name, group)
         if self.site.groups[group].provider in self.clouds:
             return f"# context of the simulated machine {name}, group {group}\n"
         return self.real.user_data(name, group)
@@ -89,7 +159,9 @@ class SimWorkload:
     """The grid on simulated machines: the cloud itself knows which of them would ask for work."""
 
     clouds: Clouds
-    real: Workload
+    real: GridWorkload
+    agents: SimAgents
+    served: frozenset[str]  # groups whose agents are known to the real grid
 
     def healthy(self, machine: Machine) -> Health:
         """By the fate of the machine."""
@@ -98,25 +170,32 @@ class SimWorkload:
     def healths(self, machines: Sequence[Machine]) -> Mapping[str, Health]:
         """Of many machines at once: one question to each cloud."""
         found: dict[str, Health] = {}
+        self.agents.ensure({machine.group for machine in machines} & self.served)
         for name, cloud in self.clouds.items():
-            mine = [machine.name for machine in machines if machine.provider == name]
+            mine = [m.name for m in machines if m.provider == name and self._simulated(m)]
             ill = cloud.ill() if mine else {}
             found |= {each: Health(False, ill[each]) if each in ill else _FINE for each in mine}
-        for machine in machines:
-            if machine.provider not in self.clouds:
-                found[machine.name] = self.real.healthy(machine)
-        return found
+        real = [machine for machine in machines if not self._simulated(machine)]
+        return found | dict(self.real.healths(real)) if real else found
 
     def jobs_on(self, machine: Machine) -> Sequence[int]:
-        """Simulated agents run no tasks."""
-        return () if machine.provider in self.clouds else self.real.jobs_on(machine)
+        """Tasks that the real grid has given to it."""
+        return () if self._simulated(machine) else self.real.jobs_on(machine)
+
+    def jobs_of(self, machines: Sequence[Machine]) -> Mapping[str, Sequence[int]]:
+        """Of many machines at once."""
+        return self.real.jobs_of([machine for machine in machines if not self._simulated(machine)])
 
     def drain(self, machine: Machine) -> None:
-        """Simulated agents run no tasks."""
-        if machine.provider not in self.clouds:
+        """Its agents, if the real grid knows any, get no new task."""
+        if not self._simulated(machine):
             self.real.drain(machine)
 
     def undrain(self, machine: Machine) -> None:
-        """Simulated agents run no tasks."""
-        if machine.provider not in self.clouds:
+        """Its agents, if the real grid knows any, get tasks again."""
+        if not self._simulated(machine):
             self.real.undrain(machine)
+
+    def _simulated(self, machine: Machine) -> bool:
+        """The cloud alone knows how it is."""
+        return machine.provider in self.clouds and machine.group not in self.served

@@ -24,6 +24,16 @@ def processes(site: Path) -> dict[int, str]:
     return found
 
 
+def machine(pid: int) -> Path | None:
+    """The root directory of the machine that the process belongs to."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    marks = [each.partition(b"=")[2] for each in environment if each.startswith(b"ORCHESTRATE_MACHINE=")]
+    return Path(os.fsdecode(marks[0])) if marks else None
+
+
 def parent(pid: int) -> int:
     """The parent's process id; 0 when there is none."""
     try:

@@ -16,6 +16,7 @@ from orchestrator.providers.sim.model import NEVER
 from orchestrator.providers.sim.model import Settings as Plain
 from orchestrator.providers.sim.store import facts_of
 from orchestrator.runtime.clock import SystemClock, Timeline
+from orchestrator.runtime.files import write_atomic
 from orchestrator.runtime.virtual import VirtualClock
 from orchestrator.site.schema import SimProvider as Settings
 from orchestrator.site.schema import Site
@@ -30,8 +31,8 @@ class SimProvider:
         self.name = name
         self.clock: Timeline = SystemClock()
         self._site, self._settings = site, settings
-        self._directory = state_dir.resolve() / "sim" / name
-        self._link = Link(self._directory)
+        self.directory = state_dir.resolve() / "sim" / name
+        self._link = Link(self.directory)
         self._known: dict[bytes, Machine] = {}  # line of the last list → what it says
         self._hello = threading.Lock()
         self._ahead: float | None = None  # of the cloud's time, seconds; None: not asked yet
@@ -50,13 +51,18 @@ class SimProvider:
             "group": spec.group, "role": spec.role, "image": spec.image, "offering": spec.offering,
             "tags": {**spec.tags, "provider": self.name}, "avoid": list(spec.avoid),
         }  # fmt: skip
+        if spec.user_data.startswith("{"):  # the context of a simulated agent; nothing else reads any
+            write_atomic(self.directory / "contexts" / spec.name, spec.user_data, 0o600)
         return self._machine(self._call("create", name=spec.name, **facts)["machine"])
 
     def destroy(self, name: str, *, keep_data: bool = False) -> None:  # noqa: ARG002 - it has no data
         """The machine is gone; with the last one the cloud's process ends."""
         if not self._link.exists:
             return
-        if self._call("destroy", name=name)["left"] == 0:
+        left = self._call("destroy", name=name)["left"]
+        for file in (name, f"{name}.session"):
+            (self.directory / "contexts" / file).unlink(missing_ok=True)
+        if left == 0:
             self.end()
 
     def console(self, name: str) -> str:
@@ -150,6 +156,7 @@ def plain(settings: Settings) -> Plain:
         latency=(settings.latency.typical, settings.latency.slowest),
         boot=(settings.boot.typical, settings.boot.slowest),
         configure=(settings.configure.typical, settings.configure.slowest),
+        job=(settings.job.typical, settings.job.slowest),
         machines=limit(settings.quota.machines), cores=limit(settings.quota.cores),
         rate=throttle.rate if throttle else NEVER, burst=throttle.burst if throttle else 10,
         offerings={name: (size.cores, size.price) for name, size in settings.offerings.items()},

@@ -17,7 +17,7 @@ _SLOW = 10.0  # a slow boot takes so many times as long
 _CUT_WITHIN = 300.0  # seconds after its boot in which the network of a machine may be cut
 _LOST = 10.0  # seconds until a caller notices that no answer comes
 _P99 = 2.326  # standard deviations
-FREE = frozenset({"hello", "health", "figures", "end", "pass"})  # not calls to the infrastructure
+FREE = frozenset({"hello", "health", "agents", "figures", "end", "pass"})  # not calls to the infrastructure
 
 
 class Refused(Exception):
@@ -229,6 +229,15 @@ def _health(
     return Reply({"ill": found, "there": cloud.machines})
 
 
+def _agents(
+    cloud: Cloud, _: Mapping[str, Any], now: float, __: Dice, ___: Callable[[str, int], Dice]
+) -> Reply:
+    """The workers whose agents run: name, how often it was made, cores; and how long a job takes."""
+    there = (vm for vm in cloud.vms.values() if vm.gone == NEVER and vm.role == "worker")
+    found = [(vm.name, vm.serial, cloud.size(vm.offering)[0]) for vm in there if not health(vm, now)]
+    return Reply({"agents": found, "there": cloud.machines, "job": cloud.settings.job})
+
+
 def _figures(
     cloud: Cloud, request: Mapping[str, Any], now: float, _: Dice, __: Callable[[str, int], Dice]
 ) -> Reply:
@@ -268,5 +277,5 @@ def noticed(vm: Vm, now: float, notice: float) -> float | None:
 
 _VERBS: Mapping[str, Callable[[Cloud, Mapping[str, Any], float, Dice, Callable[[str, int], Dice]], Reply]] = {
     "create": _create, "destroy": _destroy, "list": _list, "console": _console, "configure": _configure,
-    "health": _health, "figures": _figures, "hello": _nothing, "end": _nothing, "pass": _nothing,
+    "health": _health, "agents": _agents, "figures": _figures, "hello": _nothing, "end": _nothing, "pass": _nothing,
 }  # fmt: skip

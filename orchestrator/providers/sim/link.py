@@ -17,15 +17,16 @@ from orchestrator.errors import PermanentError, TemporaryError
 from orchestrator.providers.sim.server import SOCKET
 from orchestrator.providers.sim.store import FILE
 
-_HARMLESS = frozenset({"hello", "list", "console", "health", "figures", "end"})
+_HARMLESS = frozenset({"hello", "list", "console", "health", "agents", "figures", "end"})
 _TRIES = 3
 
 
 class Link:
     """Connections to one cloud, one for each call that is under way. Safe for several threads."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, start: bool = True) -> None:
+        """Without ``start`` a process that does not run is not started: calls are then TemporaryErrors."""
+        self._directory, self._may_start = directory, start
         self._lock = threading.Lock()
         self._idle: list[socket.socket] = []
 
@@ -71,7 +72,10 @@ class Link:
                 if _open(self._idle[-1]):
                     return self._idle.pop()
                 self._idle.pop().close()  # the process ended meanwhile
-        return self._connected() or self._started()
+        found = self._connected()
+        if found is None and not self._may_start:
+            raise TemporaryError("the simulated cloud does not run", retry_in=0.5)
+        return found or self._started()
 
     def _connected(self) -> socket.socket | None:
         """A new connection, None when nobody listens."""

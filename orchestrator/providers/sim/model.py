@@ -27,6 +27,7 @@ class Settings:
     latency: tuple[float, float] = (0.5, 3.0)  # median, 99th percentile
     boot: tuple[float, float] = (60.0, 180.0)
     configure: tuple[float, float] = (20.0, 60.0)
+    job: tuple[float, float] = (60.0, 600.0)
     machines: float = NEVER
     cores: float = NEVER
     rate: float = NEVER

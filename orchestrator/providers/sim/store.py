@@ -87,7 +87,7 @@ class Store:
 def settings(facts: Mapping[str, Any]) -> Settings:
     """Settings from their JSON."""
     plain: dict[str, Any] = {key: NEVER if value is None else value for key, value in facts.items()}
-    for key in ("latency", "boot", "configure", "bad_images", "spot"):
+    for key in ("latency", "boot", "configure", "job", "bad_images", "spot"):
         if key in plain:
             plain[key] = tuple(plain[key])
     if "offerings" in plain:

@@ -42,18 +42,33 @@ def test_a_rehearsal_tells_what_would_happen(tmp_path: Path) -> None:
     assert text.rstrip().endswith("site lab would come up, and go without a trace")
 
 
-def test_the_same_seed_is_the_same_luck_and_budgets_are_told(tmp_path: Path) -> None:
+def test_the_same_seed_is_the_same_luck(tmp_path: Path) -> None:
     told = []
     for seed in ("5", "5", "6"):
-        code, text = run(tmp_path, "--machines", "40", "--faults", "20%", "--seed", seed, "--json")
+        options = ("--machines", "40", "--faults", "20%", "--seed", seed, "--json")
+        code, text = run(tmp_path, *options, site=SITE.replace("budgets", "monitoring: {} #"))
         assert code == 0
         told.append(json.loads(text))
     assert told[0]["ready"] == 40
     faults = [{k: v for k, v in each["counted"].items() if k.startswith("fault ")} for each in told]
     assert faults[0] == faults[1] != faults[2]
-    # The two providers' clouds each count the most that they had.
-    assert any("budget of 20 machines" in text for text in told[0]["over"])
-    assert any("money per hour" in text for text in told[0]["over"])
+    assert told[0]["over"] == []
+
+
+def test_budgets_are_kept_and_what_they_forbid_is_told(tmp_path: Path) -> None:
+    code, text = run(tmp_path, "--machines", "40", "--faults", "20%")
+    assert code == 4
+    assert "ready      12 of 40 machines after " in text  # ten workers for 0.05 an hour each, and the pets
+    why = "it would go over the budget of 20 machines"
+    assert (
+        "limits     group workers: 28 machines not made: it would go over the budget of 0.50 per hour" in text
+    )
+    assert why not in text
+    assert "0.50 per hour from then on" in text
+    assert text.rstrip().endswith("site lab would NOT become what its spec says")
+    code, text = run(tmp_path, site=SITE.replace("machines: 20", "machines: 9"))
+    assert code == 2
+    assert "lab.yaml:3:21: budgets.machines: the groups want at least 10 machines, more than 9" in text
 
 
 def test_a_quota_that_is_too_small_is_told(tmp_path: Path) -> None:

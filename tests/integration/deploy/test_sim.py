@@ -18,6 +18,7 @@ from orchestrator.deploy import commands
 from orchestrator.deploy.context import Context
 from orchestrator.deploy.events import Event, Finished, Started
 from orchestrator.deploy.report import Ended
+from orchestrator.providers.breaker import MOST
 from orchestrator.providers.sim.client import SimProvider
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.virtual import VirtualClock
@@ -189,14 +190,18 @@ def test_the_orchestrator_is_killed_and_the_cloud_goes_on(place: Place, lines: i
     assert place.figures()["machines"] == 0
 
 
-def test_an_image_that_never_boots_costs_a_bounded_number_and_is_mended_by_the_spec(place: Place) -> None:
-    place.write(300, image="broken", bad_images=["broken"])
+@pytest.mark.parametrize("fault", [{"bad_images": ["broken"]}, {"broken_context": "100 %"}])
+def test_an_image_that_never_works_costs_an_exact_number_and_is_mended_by_the_spec(
+    place: Place, fault: dict[str, Any]
+) -> None:
+    place.write(300, image="broken", **fault)
     ended: list[Ended] = []
     code = place.up(lambda event: ended.append(event.result.ended) if isinstance(event, Finished) else None)
-    assert code in (3, 4)
-    tried = place.figures()["tally"]["created"]
-    assert tried - 2 <= 20  # workers; the pets have another image
-    assert ended.count(Ended.SKIPPED) >= 280
+    assert code == 4
+    assert f"group workers stopped after {MOST} failed machines" in place.told
+    assert f"{300 - MOST} not tried" in place.told
+    assert place.figures()["tally"]["created"] == 2 + MOST  # the pets have another image
+    assert ended.count(Ended.SKIPPED) == 300 - MOST
     assert any((place.state / "evidence").iterdir())
     place.write(300, image="broken")  # the faults stop: the next run tells the cloud
     code = place.up()

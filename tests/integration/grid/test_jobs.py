@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+import httpx
 import pytest
 
 from orchestrator.errors import NotAllowed, PermanentError, UserError
@@ -13,6 +14,7 @@ from orchestrator.jobs import client as jobs
 from orchestrator.tasks import client as tasks
 from orchestrator.tasks.kinds import Patience
 from orchestrator.tasks.model import Beat, Report
+from orchestrator.wiring.workload import agents_of, judged
 
 from .conftest import Grid, api, guid, machine, recount
 
@@ -79,6 +81,49 @@ async def test_a_drained_host_gets_no_job_until_the_drain_is_undone(grid: Grid) 
         assert [given.task for given in await grid.claim(Name="node-1/1")] == [job]
     with pytest.raises(NotAllowed):
         await grid.central.post("/v1/resources/undrain", {"host": "node-1"})
+
+
+async def test_the_agents_of_a_host_and_of_a_site_are_told_with_their_tasks(grid: Grid) -> None:
+    await grid.until(await submit(grid, ECHO, "x"), "WAITING")
+    (given,) = await grid.claim(Name="node-1/1", Host="node-1", Isolation="root: no other account")
+    for name in ("node-1/2", "node-2/1", "node-20/1"):
+        assert await grid.claim(wait=0, Name=name) == []
+    one = (await grid.central.get("/v1/resources", host="node-1"))["resources"]
+    all_of_them = (await grid.central.get("/v1/resources", site="CERN"))["resources"]
+    assert {each["name"] for each in one} == {"node-1/1", "node-1/2"}
+    assert {each["name"]: each["tasks"] for each in all_of_them} == {
+        "node-1/1": [given.task], "node-1/2": [], "node-2/1": [], "node-20/1": [],
+    }  # fmt: skip
+    found = {each["name"]: each for each in all_of_them}
+    assert found["node-1/1"]["isolation"] == "root: no other account"
+    assert all(found[each["name"]] | {"age": each["age"]} == each for each in one)
+    assert (await grid.central.get("/v1/resources", site="elsewhere"))["resources"] == []
+    for bad in ({}, {"host": "node-1", "site": "CERN"}):
+        with pytest.raises(UserError):
+            await grid.central.get("/v1/resources", **bad)
+
+
+async def test_how_thousands_of_workers_are_is_one_question(grid: Grid) -> None:
+    await grid.until(await submit(grid, ECHO, "x"), "WAITING")
+    (given,) = await grid.claim(Name="w-1/1", Host="w-1")
+    await grid.rows(
+        "INSERT INTO grid.resource (name, site, ad, seen) SELECT 'w-' || n || '/1', site, ad,"
+        " now() - interval '1 hour' * (n %% 2) FROM grid.resource, generate_series(2, 5000) n"
+    )
+    await grid.rows("UPDATE grid.resource SET seen = now() - interval '1 hour' WHERE name = 'w-1/1'")
+    asked: list[str] = []
+
+    async def note(request: httpx.Request) -> None:
+        asked.append(str(request.url).removeprefix(grid.base))
+
+    grid.central.http.event_hooks["request"].append(note)
+    found = await agents_of(grid.central, "CERN", [f"w-{n}" for n in range(1, 5002)])
+    assert asked == ["/v1/resources?site=CERN"]
+    told = {name: judged(agents) for name, agents in found.items()}
+    assert told["w-1"].ok  # it asked an hour ago, and has a task since
+    assert found["w-1"][0]["tasks"] == [given.task]
+    assert [told[name].ok for name in ("w-2", "w-3", "w-4", "w-5001")] == [True, False, True, False]
+    assert sum(health.ok for health in told.values()) == 2501
 
 
 async def test_a_submission_delivered_twice_is_one_job(grid: Grid) -> None:

@@ -1,7 +1,8 @@
 """up, scale, down, status, why on a world in a directory, with a real ledger."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from directory_world import DirectoryWorld, a_site
 
 from orchestrator.deploy import commands
 from orchestrator.deploy.events import Closed, Started
-from orchestrator.deploy.model import Action, IntentState, Stage
+from orchestrator.deploy.model import Action, IntentState, Outcome, Stage, Target
 from orchestrator.deploy.plan import Plan
 from orchestrator.deploy.report import Ended
 from orchestrator.deploy.session import LeaseHeld, LeaseLost, Session, acquire
@@ -181,6 +182,41 @@ def test_a_temporary_error_is_tried_again(tmp_path: Path) -> None:
         return None
 
     assert commands.up(DirectoryWorld(tmp_path, a_site(0), flaky).context()).exit_code == 0
+
+
+def test_a_configuration_whose_answer_was_lost_counts_once_its_machine_is_seen_working(
+    tmp_path: Path,
+) -> None:
+    world = DirectoryWorld(tmp_path)
+    configure, lost = world.configurator.configure, {"lab-central-1"}
+
+    def deaf(targets: Sequence[Target]) -> Iterator[Outcome]:
+        for outcome in configure(targets):
+            if outcome.machine in lost:
+                lost.remove(outcome.machine)
+                outcome = replace(outcome, ok=False, evidence="no answer")
+            yield outcome
+
+    world.configurator.configure = deaf  # type: ignore[method-assign]
+    ctx = world.context()
+    while commands.up(ctx).exit_code:
+        pass
+    assert lost == set()
+    assert {record.stage for record in ctx.ledger.records().values()} == {Stage.READY}
+    assert commands.plan(ctx).changes == ()
+
+
+def test_what_a_killed_ansible_run_left_behind_is_removed(tmp_path: Path) -> None:
+    world = DirectoryWorld(tmp_path)
+    ctx = world.context()
+    assert commands.up(ctx).exit_code == 0
+    left = ctx.state_dir / ".ansible-xyz"
+    (left / "inventory").mkdir(parents=True)
+    (left / "inventory/hosts.json").write_text("{}")
+    assert commands.plan(ctx).changes == ()
+    assert left.exists()  # whoever only looks touches nothing
+    assert commands.up(ctx).summary == "nothing to do"
+    assert not left.exists()
 
 
 def test_a_bug_in_an_adapter_is_a_failure_with_its_traceback(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from directory_world import DirectoryWorld, a_site
 
+from orchestrator.cli import show
 from orchestrator.deploy import commands
 from orchestrator.deploy.model import Action, Stage
 from orchestrator.deploy.report import Ended
 from orchestrator.errors import GridError, PermanentError, TemporaryError
 from orchestrator.providers.base import QuotaExceeded
-from orchestrator.providers.breaker import PROBES, START
+from orchestrator.providers.breaker import MOST, TRIP
+from orchestrator.runtime.files import read_json
 from orchestrator.runtime.virtual import VirtualClock
 
 NOW = 1_700_000_000.0
@@ -26,14 +28,14 @@ def test_a_storm_stops_after_a_bounded_number_of_machines_and_other_groups_are_f
     world = DirectoryWorld(tmp_path, site, bad, clock=VirtualClock(NOW))
     report = commands.up(world.context())
     made = {name for verb, name in world.provider.calls if verb == "create" and "-farm-" in name}
-    assert len(made) <= START + PROBES
+    assert len(made) == MOST
     assert report.exit_code == 4
     tried = len(made)
     assert f"group farm stopped after {tried} failed machines (<machine> failed to boot)" in report.summary
     assert f"{200 - tried} not tried" in report.summary
     assert {r.change.group for r in report.of(Ended.DONE)} >= {"central", "vobox", "workers"}
     kept = list((tmp_path / "state/evidence").glob("*lab-farm-*"))
-    assert len(kept) >= START
+    assert len(kept) >= MOST
     assert "console of lab-farm-" in kept[0].read_text()
     mended = DirectoryWorld(tmp_path, site, clock=VirtualClock(NOW + 60))
     story = commands.why(mended.context(), "farm")
@@ -41,9 +43,82 @@ def test_a_storm_stops_after_a_bounded_number_of_machines_and_other_groups_are_f
     assert ("200 machines", "create", "it is missing") in told
     image = "role worker with image bad failed in a row at local"
     assert (f"{200 - tried} machines", "none", f"not tried, since {tried} machines of {image}") in told
+    shown = list(show.why(story))
+    assert any(f"lab-farm-1 … lab-farm-{MOST} ({MOST})" in line and "failed" in line for line in shown)
+    untried = list(show.why(commands.why(mended.context(), "farm-150")))
+    assert untried[0] == f"lab-farm-150 does not exist: not tried, since {tried} machines of {image}"
     assert commands.why(mended.context(), "farm-1").evidence[0] in {str(file) for file in kept}
     assert commands.up(mended.context()).exit_code == 0
     assert len(mended.names()) == 205
+
+
+def test_a_context_that_succeeds_but_starts_no_agent_costs_no_more_machines_than_a_bad_image(
+    tmp_path: Path,
+) -> None:
+    def bad(verb: str, name: str) -> GridError | None:
+        return TemporaryError("no agent has asked for work yet") if "-farm-" in name else None
+
+    def idle(verb: str, name: str) -> GridError | None:
+        return bad(verb, name) if verb == "healthy" else None
+
+    farm = {"role": "worker", "count": 200, "context": "broken"}
+    site = a_site(3, farm=farm, good={"role": "worker", "count": 30})
+    world = DirectoryWorld(tmp_path, site, idle, clock=VirtualClock(NOW))
+    report = commands.up(world.context())
+    made = [name for verb, name in world.provider.calls if verb == "create" and "-farm-" in name]
+    assert len(made) == MOST
+    assert report.exit_code == 4
+    why = "<machine> runs, but no agent has asked for work yet (waited # s)"
+    assert (
+        f"group farm stopped after {MOST} failed machines ({why}), {200 - MOST} not tried" in report.summary
+    )
+    assert len([name for name in world.names() if "-good-" in name]) == 30
+    assert len(list((tmp_path / "state/evidence").glob("*lab-farm-*-create.txt"))) == MOST
+    again = DirectoryWorld(tmp_path, site, idle, clock=VirtualClock(NOW + 60))
+    assert commands.up(again.context()).exit_code == 4  # they never worked: they may go without --yes-remove
+    mended = DirectoryWorld(tmp_path, site, clock=VirtualClock(NOW + 6000))
+    report = commands.up(mended.context())
+    assert report.exit_code == 0, report.summary
+    assert len(mended.names()) == 235
+
+
+def test_a_worker_whose_agent_came_late_stays_where_it_is(tmp_path: Path) -> None:
+    late = {"role": "worker", "count": 20, "provider": "far", "fallback": ["local"]}
+    site = a_site(0, farm=late)
+    site = site.model_copy(update={"providers": {**site.providers, "far": site.providers["local"]}})
+    asks = False
+
+    def fault(verb: str, name: str) -> GridError | None:
+        return TemporaryError("no agent") if verb == "healthy" and "-farm-" in name and not asks else None
+
+    world = DirectoryWorld(tmp_path, site, fault, clock=VirtualClock(NOW))
+    assert commands.up(world.context(rounds=1)).exit_code == 4
+    slow = {read_json(folder / "machine.json")["name"] for folder in world.clouds["far"].folders()}
+    asks = True
+    assert commands.up(world.context()).exit_code == 0
+    assert slow <= {read_json(folder / "machine.json")["name"] for folder in world.clouds["far"].folders()}
+    assert not any(verb == "destroy" for verb, _ in world.clouds["far"].calls)
+    assert len(world.names()) == 22
+
+
+def test_a_context_that_breaks_half_way_stops_what_is_not_made_yet(tmp_path: Path) -> None:
+    fine: set[str] = set()
+
+    def later(verb: str, name: str) -> GridError | None:
+        if verb != "healthy" or "-farm-" not in name or name in fine:
+            return None
+        if len(fine) < 5:
+            fine.add(name)
+            return None
+        return TemporaryError("no agent has asked for work yet")
+
+    site = a_site(1, farm={"role": "worker", "count": 400})
+    world = DirectoryWorld(tmp_path, site, later, clock=VirtualClock(NOW))
+    report = commands.up(world.context())
+    made = {name for verb, name in world.provider.calls if verb == "create" and "-farm-" in name}
+    assert len(fine) + TRIP <= len(made) < 100
+    assert report.exit_code == 4
+    assert "group farm stopped after" in report.summary
 
 
 def test_machines_that_fail_to_boot_are_replaced_within_the_same_up(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from directory_world import DirectoryConfigurator, DirectoryProvider, DirectoryWorld, a_site
 
+from orchestrator.cli import show
 from orchestrator.deploy import commands, render, tables, tidy
 from orchestrator.deploy.ledger import Ledger
 from orchestrator.deploy.model import Target
@@ -129,9 +130,37 @@ def test_a_plan_tells_what_it_costs(tmp_path: Path) -> None:
     first = world("small")
     assert commands.plan(first.context()).cost == pytest.approx(0.4)
     commands.up(first.context())
-    update = commands.plan(world("big").context())
-    assert update.cost == pytest.approx(1.6)
-    assert update.notes == ("the site will cost 2.00 per hour; its budget is 1.00 (money_per_hour)",)
+    bigger = world("big")
+    update = commands.plan(bigger.context())
+    assert update.cost == pytest.approx(0.4)
+    assert update.per_hour == pytest.approx(0.8)
+    told = list(show.plan(update))
+    assert told[-1].endswith("+0.40 per hour to 0.80")
+    assert any("left as it is: the budget of 1.00 per hour" in line for line in told)
+    report = commands.up(bigger.context())
+    assert report.exit_code == 4
+    assert "group farm: 3 machines left as it is: the budget of 1.00 per hour" in report.summary
+    assert len([m for m in bigger.provider.list() if m.tags["offering"] == "big"]) == 1
+    with pytest.raises(UserError, match="group farm: 5 machines make"):
+        commands.scale(bigger.context(), "farm", 5)
+    assert commands.up(first.context()).exit_code == 0
+    assert commands.scale(first.context(), "farm", 3).exit_code == 0
+
+
+def test_a_budget_caps_what_is_made_and_the_last_line_says_so(tmp_path: Path) -> None:
+    site = a_site(8)
+    site = site.model_copy(update={"budgets": site.budgets.model_copy(update={"machines": 6})})
+    world = DirectoryWorld(tmp_path, site, clock=VirtualClock(1e9))
+    for _ in range(2):
+        report = commands.up(world.context())
+        assert report.exit_code == 4
+        assert (
+            "group workers: 4 machines not made: it would go over the budget of 6 machines" in report.summary
+        )
+        assert len(world.names()) == 6
+    story = commands.why(world.context(), "workers-8")
+    assert "not made: it would go over the budget of 6 machines" in {d.reason for d in story.decisions}
+    assert commands.scale(world.context(), "workers", 4).exit_code == 0
 
 
 class Rendering(DirectoryConfigurator):

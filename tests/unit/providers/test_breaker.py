@@ -1,6 +1,6 @@
 """The breaker's and the bucket's rules, by hand-set time."""
 
-from orchestrator.providers.breaker import COOL, FORGET, PROBES, START, TRIP, Answer, Breaker
+from orchestrator.providers.breaker import COOL, FORGET, GROW, MOST, PROBES, START, TRIP, Answer, Breaker
 from orchestrator.providers.bucket import LONGEST, Bucket, back_off
 
 
@@ -23,7 +23,7 @@ def test_an_image_that_never_boots_costs_a_bounded_number_of_machines() -> None:
             breaker.failed(now)
         now += COOL
         assert now < 100 * COOL
-    assert total == START + PROBES
+    assert total == MOST == START + PROBES == 7
     assert breaker.admit(now + FORGET) is Answer.GO
 
 
@@ -37,7 +37,7 @@ def test_machines_that_fail_one_after_the_other_are_not_more() -> None:
             breaker.failed(now)
         else:
             now += 1.0
-    assert total <= START + PROBES
+    assert total == MOST
 
 
 def test_each_success_lets_more_through_and_one_failure_in_twenty_stops_nothing() -> None:
@@ -53,9 +53,27 @@ def test_each_success_lets_more_through_and_one_failure_in_twenty_stops_nothing(
     assert rounds <= 4
 
 
+def test_a_kind_that_stops_coming_up_costs_those_under_way_and_the_trials() -> None:
+    breaker, now, total = Breaker(), 0.0, 0
+    for _ in range(made(breaker, now)):
+        breaker.came_up()
+    assert made(breaker, now) == START + GROW * START
+    for _ in range(START + GROW * START):
+        breaker.failed(now)
+    while breaker.admit(now) is not Answer.REFUSE:
+        for _ in range(made(breaker, now)):
+            total += 1
+            breaker.failed(now)
+        now += COOL
+    assert total == PROBES
+
+
 def test_it_opens_after_failures_in_a_row_tries_one_alone_and_closes_when_that_works() -> None:
     breaker = Breaker()
-    for _ in range(TRIP):
+    breaker.begun()
+    breaker.came_up()
+    for n in range(TRIP):
+        assert n == 0 or breaker.admit(100.0) is Answer.GO
         breaker.begun()
         breaker.failed(100.0)
     assert breaker.admit(100.0) is Answer.WAIT
@@ -63,7 +81,7 @@ def test_it_opens_after_failures_in_a_row_tries_one_alone_and_closes_when_that_w
     assert made(breaker, 100 + COOL) == 1
     assert breaker.admit(100 + COOL) is Answer.WAIT
     breaker.came_up()
-    assert made(breaker, 100 + COOL) == 2 * START
+    assert made(breaker, 100 + COOL) == START + GROW
 
 
 def test_what_says_nothing_about_the_kind_does_not_count() -> None:
