@@ -24,6 +24,7 @@ from orchestrator.errors import PermanentError
 from orchestrator.runtime.files import shipped, write_atomic
 
 MAX_FORKS = 50
+FOLDER = ".ansible-"  # how the name of a run's folder begins
 Progress = Callable[[str, str], None]  # machine, task
 
 
@@ -37,7 +38,7 @@ def run(
     import ansible_runner
 
     state_dir.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".ansible-", dir=state_dir))  # 0700
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=state_dir))  # 0700
     stop = Event()
     events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
 

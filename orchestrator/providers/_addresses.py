@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from orchestrator.errors import PermanentError
@@ -34,29 +35,27 @@ def busy_port(address: str, ports: Collection[int] = PORTS) -> int | None:
                 if error.errno == errno.EADDRINUSE:
                     return port
                 raise PermanentError(
-                    f"the loopback address {address} cannot be used: {error}", address=address
+                    f"the address {address} cannot be used on this host: {error}", address=address
                 ) from error
     return None
 
 
-def choose(state_dir: Path, taken: Collection[str]) -> str:
-    """The first address that is not ``taken`` and where nobody listens on our ports.
+def choose(addresses: Iterable[str], taken: Collection[str]) -> str:
+    """The first of ``addresses`` that is not ``taken`` and where nobody listens on our ports.
 
-    PermanentError when a port is in use at every address that was tried (a server listens on 0.0.0.0).
+    PermanentError when all are taken, or a port is in use at every address that was tried (a server
+    listens on 0.0.0.0).
     """
     port: int | None = None
-    tries = 0
-    for address in candidates(state_dir):
-        if address in taken:
-            continue
+    free = (address for address in addresses if address not in taken)
+    for address in islice(free, _TRIES):
         port = busy_port(address)
         if port is None:
             return address
-        tries += 1
-        if tries == _TRIES:
-            break
+    if port is None:
+        raise PermanentError(f"all {len(taken)} addresses are taken by machines; give the provider more")
     raise PermanentError(
-        f"port {port} is in use at every loopback address; stop the server that listens on it "
+        f"port {port} is in use at every address of this host that was tried; stop the server that listens on it "
         f"(`ss -ltnp 'sport = :{port}'` shows it)",
         port=port,
     )

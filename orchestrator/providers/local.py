@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
@@ -24,6 +24,7 @@ from orchestrator.runtime import postgres
 from orchestrator.runtime.files import remove_tree, write_atomic
 from orchestrator.site.schema import LocalProvider as Settings
 from orchestrator.site.schema import Site
+from orchestrator.site.virtual import addresses_of
 
 _Arguments = list[str]  # inside the class, ``list`` is a verb of the port
 _FOLDERS = ("etc", "etc/supervisor.d", "data", "log", "run", "bin")
@@ -40,9 +41,10 @@ sh etc/context >>log/context.log 2>&1 </dev/null || { sleep 1; exit 1; }
 class LocalProvider:
     """The port ``Provider`` on this host."""
 
-    def __init__(self, name: str, site: Site, state_dir: Path) -> None:
+    def __init__(self, name: str, settings: Settings, site: Site, state_dir: Path) -> None:
         self.name = name
         self._site = site
+        self._settings = settings
         self._state = state_dir.resolve()
         self._machines = self._state / "machines"
 
@@ -102,6 +104,12 @@ class LocalProvider:
         facts = [f"ORCHESTRATE_ROOT={root}", f"ORCHESTRATE_ADDRESS={address}"]
         return ["env", *facts, "sh", "-c", enter, "sh", *inside]
 
+    @property
+    def _addresses(self) -> Iterable[str]:
+        """Those of the site spec, else loopback addresses of this state directory."""
+        given = self._settings.addresses
+        return addresses_of(given) if given else _addresses.candidates(self._state)
+
     def _reserve(self, root: Path, spec: MachineSpec) -> _record.Record:
         """The machine's record; a new one gets a free address, told to nobody else."""
         with self._locked():
@@ -118,7 +126,7 @@ class LocalProvider:
                 (root / private).chmod(0o700)
             if found is not None:
                 return found
-            address = _addresses.choose(self._state, {record.address for record in known.values()})
+            address = _addresses.choose(self._addresses, {record.address for record in known.values()})
             tagged = {**spec.tags, "provider": self.name}
             site = self._site
             fresh = _record.Record(spec.name, spec.group, spec.role, site.vo, site.site, address, tagged)
@@ -236,6 +244,6 @@ def _tail(path: Path, size: int = 4000) -> str:
         return ""
 
 
-def make(name: str, settings: Settings, site: Site, state_dir: Path) -> LocalProvider:  # noqa: ARG001
+def make(name: str, settings: Settings, site: Site, state_dir: Path) -> LocalProvider:
     """The local provider called ``name`` in the site spec."""
-    return LocalProvider(name, site, state_dir)
+    return LocalProvider(name, settings, site, state_dir)

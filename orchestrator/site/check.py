@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.site import order
+from orchestrator.site import budget, cloud, farm, order
 from orchestrator.site.problem import Path, Problem, choose
 
 _ROLES = ("central", "vobox", "worker")
@@ -20,7 +20,7 @@ def check(data: Mapping[str, Any]) -> list[Problem]:
     spec = _Spec(data)
     return [
         problem
-        for judge in (_references, _cycles, _roles, _sizes, _hosts, _elements)
+        for judge in (_references, _cycles, _roles, _sizes, _clouds, _hosts, _ranges, _elements, _budgets)
         for problem in judge(spec)
     ]
 
@@ -158,20 +158,38 @@ def _sizes(spec: _Spec) -> Iterator[Problem]:
                 ("groups", name, "min"), "min without max", "add max, or write count instead", key=True
             )
         for key in ("image", "offering"):
-            if group.get(key) is not None and spec.kind(name) in ("local", "ssh"):
+            elsewhere = _texts(group.get("fallback"))  # may need what the first provider has no use for
+            if group.get(key) is not None and spec.kind(name) in ("local", "ssh") and not elsewhere:
                 yield Problem(
                     ("groups", name, key),
                     f"providers of kind {spec.kind(name)} have no {key}s to choose from",
                     f"remove {key}",
                     key=True,
                 )
-    budget = _number(_mapping(spec.data.get("budgets")).get("machines"))
-    least = sum(spec.limits(name)[0] for name in spec.groups)
-    if budget is not None and least > budget >= 0:
-        yield Problem(
-            ("budgets", "machines"), f"the groups want at least {least} machines, more than {budget}",
-            f"allow {least}, or make the groups smaller",
-        )  # fmt: skip
+
+
+def _clouds(spec: _Spec) -> Iterator[Problem]:
+    yield from cloud.problems(spec.providers, spec.groups)
+
+
+def _budgets(spec: _Spec) -> Iterator[Problem]:
+    """What the fewest machines that the groups want take at least: a size that is not told has one core."""
+    groups = [
+        budget.Wanted(
+            spec.limits(name)[0],
+            [str(group.get("provider", "local")), *_texts(group.get("fallback"))],
+            str(group.get("offering", "")),
+        )
+        for name, group in spec.groups.items()
+    ]
+    yield from budget.problems(_mapping(spec.data.get("budgets")), groups, spec.providers)
+
+
+def _ranges(spec: _Spec) -> Iterator[Problem]:
+    """Of addresses and hypervisors."""
+    yield from farm.problems(
+        spec.providers, spec.groups, {name: spec.limits(name)[1] for name in spec.groups}
+    )
 
 
 def _hosts(spec: _Spec) -> Iterator[Problem]:

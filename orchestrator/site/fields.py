@@ -13,6 +13,12 @@ from orchestrator.units import Bytes, Seconds, parse_duration, parse_size
 NAME = r"^[a-z]([a-z0-9-]{0,26}[a-z0-9])?$"
 HOST_NAME = r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+# In clear only within this host.
+ENDPOINT = (
+    r"^(https://[A-Za-z0-9.-]+|http://(127(\.[0-9]{1,3}){3}|localhost))(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
+)
+IPV4 = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"
+ADDRESSES = r"^[0-9]{1,3}(\.[0-9]{1,3}){3} ?- ?[0-9]{1,3}(\.[0-9]{1,3}){3}$"
 FQRN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$"
 
 
@@ -47,6 +53,9 @@ def _quantity(value: Any, parse: Any, what: str, example: str) -> float:
 # 28 letters: <site>-<group>-<n> then fits into the 63 of a DNS label (RFC 1035).
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 HostName = Annotated[str, StringConstraints(pattern=HOST_NAME)]
+Endpoint = Annotated[str, StringConstraints(pattern=ENDPOINT)]
+Ipv4 = Annotated[str, StringConstraints(pattern=IPV4)]
+Addresses = Annotated[str, StringConstraints(pattern=ADDRESSES)]
 Fqrn = Annotated[str, StringConstraints(pattern=FQRN, max_length=253)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from orchestrator.site.fields import FQRN, HOST_NAME, NAME, VARIABLE
+from orchestrator.site.fields import ADDRESSES, ENDPOINT, FQRN, HOST_NAME, IPV4, NAME, VARIABLE
 from orchestrator.site.problem import Path, Problem, choose, show
 from orchestrator.site.schema import Site
 
@@ -19,6 +19,12 @@ _PATTERNS = {
     NAME: ("a name", "1 to 28 of a-z, 0-9 and '-', a letter first"),
     HOST_NAME: ("a host name or address", "letters, digits, '.' and '-'"),
     VARIABLE: ("the name of a variable", "letters, digits and '_'"),
+    ENDPOINT: (
+        "the URL of an API",
+        "https://HOST[:PORT][/PATH] without user or password (http:// to this host alone)",
+    ),
+    IPV4: ("an IPv4 address", "four numbers, as 10.1.0.1"),
+    ADDRESSES: ("a range of addresses", "the first and the last IPv4 address, as 10.1.0.10-10.1.0.99"),
     FQRN: ("a repository name", "lower-case words with dots between, as alice.example.org"),
 }
 _WANTED = {

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from orchestrator.site.fields import HostName, Model, Port, Positive, Text
+from orchestrator.site.fields import Addresses, Endpoint, HostName, Model, Port, Positive, Text
 from orchestrator.site.simulated import SimSettings
+from orchestrator.site.virtual import LibvirtSettings
 
 
 class Allowed(Model):
@@ -35,6 +36,9 @@ class LocalProvider(Allowed):
     """Supervised processes on this host."""
     parallel: Positive = 4
     """How many machines are made or destroyed at the same time."""
+    addresses: Addresses | None = None
+    """First and last of addresses that this host has (on a bridge, say), for machines that other hosts or virtual
+    machines must reach; loopback addresses when absent."""
 
 
 class SshHost(Model):
@@ -63,6 +67,13 @@ class SshProvider(Allowed):
     """How many hosts are worked on at the same time."""
 
 
+class LibvirtProvider(Allowed, LibvirtSettings):
+    """Virtual machines on hypervisors with libvirt. Its groups are workers, and name an image."""
+
+    kind: Literal["libvirt"]
+    """Virtual machines of one or many hypervisors with libvirt: an HLT farm, a rack, this host."""
+
+
 class SimProvider(Allowed, SimSettings):
     """A simulated cloud: rehearse a site without a machine."""
 
@@ -72,4 +83,34 @@ class SimProvider(Allowed, SimSettings):
     """How many machines are made or destroyed at the same time."""
 
 
-Provider = Annotated[LocalProvider | SimProvider | SshProvider, Field(discriminator="kind")]
+class Ec2Provider(Allowed):
+    """Instances of Amazon EC2, or of another cloud with its API. Its groups are workers, and name image and offering."""
+
+    kind: Literal["ec2"]
+    """A cloud with the API of Amazon EC2."""
+    region: Text
+    """Region of the cloud, as eu-central-1."""
+    endpoint: Endpoint | None = None
+    """URL of the API, for other clouds than Amazon's: https, or http on this host."""
+    credentials_file: Text | None = None
+    """Path of a credentials file as the AWS command line keeps it, relative to the site spec; when absent the
+    environment is asked for AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN."""
+    profile: Text = "default"
+    """Section of the credentials file."""
+    zones: tuple[Text, ...] = ()
+    """Availability zones that machines are spread over; the cloud chooses when absent."""
+    subnets: tuple[Text, ...] = ()
+    """Ids of subnets (of one VPC) that machines are spread over, instead of zones."""
+    security_groups: tuple[Text, ...] = ()
+    """Ids of security groups of the machines; when absent, one is made that lets nothing in."""
+    public_address: bool = False
+    """Machines get a public address, which they need in a subnet without any other way out."""
+    public_key: Text | None = None
+    """Path of an ssh public key file that lets one into the machines, relative to the site spec."""
+    ssh_from: tuple[Text, ...] = ()
+    """Networks (CIDR) from which the security group that is made lets ssh in; none when absent."""
+
+
+Provider = Annotated[
+    Ec2Provider | LibvirtProvider | LocalProvider | SimProvider | SshProvider, Field(discriminator="kind")
+]

@@ -16,7 +16,15 @@ from orchestrator.errors import NotFound, UserError
 from orchestrator.site import order
 from orchestrator.site.defaults import filled
 from orchestrator.site.fields import Count, Model, Name, Positive, Text
-from orchestrator.site.providers import LocalProvider, Provider, SimProvider, SshHost, SshProvider
+from orchestrator.site.providers import (
+    Ec2Provider,
+    LibvirtProvider,
+    LocalProvider,
+    Provider,
+    SimProvider,
+    SshHost,
+    SshProvider,
+)
 from orchestrator.site.services import (
     Budgets,
     ComputingElement,
@@ -31,11 +39,12 @@ from orchestrator.site.services import (
     Software,
     StorageElement,
 )
+from orchestrator.site.virtual import VirtualSize
 
 __all__ = [
-    "Budgets", "ComputingElement", "EnvReference", "FileReference", "ForkBatch", "Group", "LocalProvider",
+    "Budgets", "ComputingElement", "Ec2Provider", "EnvReference", "FileReference", "ForkBatch", "Group", "LibvirtProvider", "LocalProvider",
     "Method", "Monitoring", "Provider", "Reference", "Repository", "Role", "Security", "SimProvider", "Site", "Software",
-    "SshHost", "SshProvider", "StorageElement",
+    "SshHost", "SshProvider", "StorageElement", "VirtualSize",
 ]  # fmt: skip
 
 

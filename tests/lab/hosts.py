@@ -75,7 +75,7 @@ def _ip(*arguments: str, check: bool = True) -> None:
     subprocess.run(["ip", *arguments], check=check, capture_output=True)
 
 
-def _subnet() -> str:
+def free_subnet() -> str:
     """The first 10.x.y of which this machine has no address."""
     used = {
         info["local"].rsplit(".", 1)[0]
@@ -144,7 +144,7 @@ def _cgroup2() -> Path | None:
 def hosts(count: int, folder: Path, *, systemd: Collection[int] = (), bare: bool = False) -> Iterator[Lab]:
     """``count`` hosts (from 1 on; those in ``systemd`` have one) that accept ssh; afterwards no process, link, mount or namespace of them is left."""
     token = secrets.token_hex(2)
-    subnet = _subnet()
+    subnet = free_subnet()
     bridge = f"ob{token}"
     keys = folder / "keys"
     keys.mkdir(parents=True)

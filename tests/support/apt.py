@@ -1,11 +1,13 @@
 """Debian packages of the tests: which are missing, and their installation in one go.
 
 Run as a program (``python -m tests.support.apt``) it installs what tests/apt-packages.txt names, if it
-may; else it says what is missing, and the tests concerned are skipped by name (``needs_apt``).
+may; else it says what is missing, and the tests concerned are skipped by name (``needs_apt``). Then comes
+what pip can only build with them.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -23,7 +25,9 @@ def packages() -> dict[str, str]:
 
 
 def program(name: str) -> str | None:
-    """Where the program lies; None if it is not installed."""
+    """Where the program (or, by its path, any file) lies; None if it is not installed."""
+    if name.startswith("/"):
+        return name if os.path.exists(name) else None
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *_SYSTEM]))
 
 
@@ -41,21 +45,34 @@ def install(wanted: list[str]) -> None:
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
+def build() -> None:
+    """libvirt-python, which has no wheel: built where libvirt's headers are, and the extra's version allows it."""
+    if importlib.util.find_spec("libvirt") is None and program("/usr/include/libvirt/libvirt.h"):
+        print("pip install orchestrator[libvirt]", flush=True)
+        pip = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input"]
+        subprocess.run([*pip, "-e", f"{LIST.parents[1]}[libvirt]"], check=True, timeout=600)
+
+
 def main() -> int:
     """Exit code 0 also when packages stay missing: their tests say so."""
+    _packages()
+    build()
+    return 0
+
+
+def _packages() -> None:
     wanted = missing()
     if not wanted:
-        return 0
+        return
     names = " ".join(wanted)
     if os.geteuid() != 0 or program("apt-get") is None:
         print(f"missing, so their tests are skipped: {names} (as root: apt-get install {names})")
-        return 0
+        return
     print(f"apt-get install {names}", flush=True)
     try:
         install(wanted)
     except subprocess.CalledProcessError as error:
         print(f"apt-get failed ({error.returncode}); the tests that need {names} are skipped")
-    return 0
 
 
 if __name__ == "__main__":

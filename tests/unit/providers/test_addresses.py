@@ -7,6 +7,9 @@ import itertools
 import socket
 from pathlib import Path
 
+import pytest
+
+from orchestrator.errors import PermanentError
 from orchestrator.providers._addresses import busy_port, candidates, choose
 
 
@@ -24,13 +27,18 @@ def test_a_state_directory_keeps_its_addresses() -> None:
 
 
 def test_taken_addresses_are_passed_over(tmp_path: Path) -> None:
-    first = choose(tmp_path, ())
-    assert choose(tmp_path, {first}) != first
+    first = choose(candidates(tmp_path), ())
+    assert choose(candidates(tmp_path), {first}) != first
 
 
 def test_a_listener_makes_an_address_busy(tmp_path: Path) -> None:
-    address = choose(tmp_path, ())
+    address = choose(candidates(tmp_path), ())
     assert busy_port(address) is None
     with socket.create_server((address, 8446)):
         assert busy_port(address) == 8446
-        assert choose(tmp_path, ()) != address
+        assert choose(candidates(tmp_path), ()) != address
+
+
+def test_a_range_that_is_taken_is_said() -> None:
+    with pytest.raises(PermanentError, match="all 2 addresses are taken"):
+        choose(["127.9.9.1", "127.9.9.2"], {"127.9.9.1", "127.9.9.2"})
