@@ -169,7 +169,10 @@ class Jobs:
         async with self.database.transaction() as connection:
             task = await tasks.get(connection, job)
             if task.state != model.WAITING or task.task_class is None:
-                said = task.reason or f"it is {task.state}; `orchestrate job show {job}` tells how it came to that"
+                said = (
+                    task.reason
+                    or f"it is {task.state}; `orchestrate job show {job}` tells how it came to that"
+                )
                 return {"state": task.state, "reasons": [said], "requirements": []}
             ad = await store.class_ad(connection, task.task_class)
             known = await self._resources(connection)

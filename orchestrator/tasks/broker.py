@@ -74,7 +74,9 @@ class Broker:
         self._ads: Memory[Ad] = Memory(200_000)  # no site has so many classes waiting
         self._verdicts: Memory[bool] = Memory(200_000)
         self._misses: Memory[int] = Memory(20_000)
-        self._seen: Memory[tuple[str, float]] = Memory(200_000)  # resource → its ad's digest, when it was noted
+        self._seen: Memory[tuple[str, float]] = Memory(
+            200_000
+        )  # resource → its ad's digest, when it was noted
 
     async def claim(
         self, site: str, given: Json, count: int, wait: float, claim: str, gone: Gone | None = None
