@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,8 +71,9 @@ class Execution:
             await self._watch(pid, listening)
         finally:
             try:
-                if not listening.done():
+                if "cpu" not in self._told:  # the loop's end cancels ``listening`` too: the order counts
                     self._order(b"K")
+                if not listening.done():
                     await asyncio.wait([listening], timeout=self._stuck)
                     self._kill_guard(pid, listening)
                     await asyncio.shield(listening)
@@ -89,8 +91,12 @@ class Execution:
             os.kill(guard, signal.SIGKILL)
 
     def _collect(self, guard: int) -> None:
-        """The guard, which has closed its socket and so is at its end, is no zombie."""
-        os.waitpid(guard, 0)
+        """The guard, which is at its end or was told to kill, is no zombie."""
+        give_up = self._clock.monotonic() + self._stuck
+        while os.waitpid(guard, os.WNOHANG)[0] == 0:
+            if self._clock.monotonic() > give_up:
+                os.kill(guard, signal.SIGKILL)
+            time.sleep(0.002)
         if "cpu" not in self._told and "pid" in self._told:  # it was killed before it could finish its work
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._told["pid"], signal.SIGKILL)

@@ -47,6 +47,13 @@ def _living(marker: str) -> list[str]:
     return found
 
 
+def _guard_of(marker: str) -> int:
+    (payload,) = _living(marker)
+    found = processes.process(int(payload))
+    assert found is not None
+    return found.parent
+
+
 async def _until(true: Callable[[], Any], seconds: float = 10.0) -> None:
     give_up = time.monotonic() + seconds
     while not true():
@@ -159,8 +166,7 @@ async def test_a_guard_that_is_stuck_holds_up_neither_job_nor_agent(tmp_path: Pa
     run = Execution(program, Limits(60, 1 << 30, 1 << 30), grace=0.1, stuck=0.5)
     running = asyncio.ensure_future(run.run())
     await _until(lambda: len(_living("sleep\00077.25")) == 1)
-    (guard,) = (child.pid for child in processes.descendants(os.getpid()) if child.parent == os.getpid())
-    os.kill(guard, signal.SIGSTOP)
+    os.kill(_guard_of("sleep\00077.25"), signal.SIGSTOP)
     if cancelled:
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -169,6 +175,18 @@ async def test_a_guard_that_is_stuck_holds_up_neither_job_nor_agent(tmp_path: Pa
         run.stop("TTL_EXCEEDED", "too long")
         assert (await running).code == "TTL_EXCEEDED"
     await _until(lambda: not _living("sleep\00077.25"))
+
+
+def test_the_end_of_the_loop_ends_the_payload(tmp_path: Path) -> None:
+    async def leaves() -> None:
+        program = _program(tmp_path, "/bin/sh", "-c", "sleep 76.25")
+        asyncio.ensure_future(Execution(program, Limits(60, 1 << 30, 1 << 30)).run())  # noqa: RUF006
+        await _until(lambda: len(_living("sleep\00076.25")) == 1)
+
+    began = time.monotonic()
+    asyncio.run(leaves())  # its end cancels everything that runs, at once
+    assert time.monotonic() - began < 30
+    assert not _living("sleep\00076.25")
 
 
 async def test_a_killed_agent_leaves_no_payload(tmp_path: Path) -> None:
