@@ -34,7 +34,7 @@ bench: $(STAMP)
 	@test -n "$(AREA)" || { echo "which one? make bench AREA=turnaround|deploy (tests/benchmarks/README.md lists them)" >&2; exit 2; }
 	@test -n "$(wildcard tests/benchmarks/$(AREA).py tests/benchmarks/$(AREA)/*.py)" || \
 	  { echo "tests/benchmarks/$(AREA) does not exist" >&2; exit 2; }
-	@for file in $(wildcard tests/benchmarks/$(AREA).py tests/benchmarks/$(AREA)/*.py); do $(PY) $$file || exit 1; done
+	@missed=0; for file in $(wildcard tests/benchmarks/$(AREA).py tests/benchmarks/$(AREA)/*.py); do $(PY) $$file || missed=1; done; exit $$missed
 
 clean:
 	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

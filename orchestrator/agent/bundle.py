@@ -46,11 +46,14 @@ def agent_file(cache_dir: Path, *, entry: str = ENTRY, roots: Sequence[Path] = (
 
     Several processes may ask at once. Errors as ``build_agent``.
     """
-    contents = _contents(entry, roots)
-    path = cache_dir / f"orchestrate-agent-{_digest(contents)[:16]}"
-    if not path.exists():
-        return _build(path, contents)
-    return _describe(path)
+
+    def made_of() -> str:
+        return _digest(_contents(entry, roots))
+
+    usual = entry == ENTRY and not roots
+    digest = relocatable.remembered(cache_dir / "agent-digest.json", made_of) if usual else made_of()
+    path = cache_dir / f"orchestrate-agent-{digest[:16]}"
+    return _describe(path) if path.exists() else _build(path, _contents(entry, roots))
 
 
 def build_agent(out: Path, *, entry: str = ENTRY, roots: Sequence[Path] = ()) -> AgentFile:

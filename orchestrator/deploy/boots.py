@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 from orchestrator.deploy.context import Context
@@ -43,12 +44,12 @@ class Boots:
         watch.next = min(watch.next, now + watch.least) if watch.next > now else now + watch.least
 
     def poll(self, submit: Callable[[str, Callable[[], object]], None]) -> None:
-        """Have every provider listed whose time has come."""
+        """Have every provider asked for its booting machines whose time has come."""
         now = self._ctx.clock.monotonic()
         for name, watch in self._watches.items():
             if watch.changes and not watch.asking and watch.next <= now:
                 watch.asking = True
-                submit(name, self._ctx.provider(name).list)
+                submit(name, partial(self._ctx.provider(name).some, tuple(watch.changes)))
 
     def listed(self, provider: str, answer: object) -> Iterator[tuple[Change, Machine | GridError]]:
         """Changes that are decided by a list: the running machine, or why it will never run.

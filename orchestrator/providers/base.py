@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -78,6 +78,15 @@ class Provider(Protocol):
     def list(self) -> Sequence[Machine]: ...
     def create(self, spec: MachineSpec) -> Machine: ...
     def destroy(self, name: str, *, keep_data: bool = False) -> None: ...
+
+
+@runtime_checkable
+class HasSome(Protocol):
+    """A provider whose list costs a call for each machine: it is asked for a few alone where these will do."""
+
+    def some(self, names: Collection[str]) -> Sequence[Machine]:
+        """What ``list`` would show of the machines of those names."""
+        ...
 
 
 @runtime_checkable

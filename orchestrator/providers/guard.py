@@ -7,13 +7,14 @@ the caller sees: ``begun``, then ``came_up``, ``failed`` or ``dropped``.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from orchestrator.errors import PermanentError, TemporaryError
 from orchestrator.providers.base import (
     HasOfferings,
+    HasSome,
     Machine,
     MachineSpec,
     Offering,
@@ -66,6 +67,11 @@ class Guarded:
         with self._mutex:
             self._sizes = {name: machine.tags.get("offering", "") for name, machine in found.items()}
         return [*found.values()]
+
+    def some(self, names: Collection[str]) -> Sequence[Machine]:
+        """At least the machines of those names, as ``list`` shows them."""
+        told = bare(self.inner)
+        return self._patiently(lambda: told.some(names)) if isinstance(told, HasSome) else self.list()
 
     def create(self, spec: MachineSpec) -> Machine:
         """As the port says; QuotaExceeded when the site spec allows no more machines or cores here."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -46,8 +46,7 @@ class SshProvider:
 
     def list(self) -> Sequence[Machine]:
         """The hosts that carry our record, in the order of the inventory; asked in parallel."""
-        with ThreadPoolExecutor(self._settings.parallel) as pool:
-            probes = dict(zip(self._hosts, pool.map(self._probe, self._hosts.values()), strict=True))
+        probes = self._probes(self._hosts)
         with self._lock:
             for host, probe in probes.items():
                 if probe is None or host in self._busy:
@@ -65,6 +64,17 @@ class SshProvider:
             known = dict(self._records)
         return [
             self._machine(self._hosts[host], known[host], probes[host]) for host in probes if host in known
+        ]
+
+    def some(self, names: Collection[str]) -> Sequence[Machine]:
+        """Of those machines, the ones whose hosts carry our record or cannot be asked."""
+        with self._lock:
+            known = {host: record for host, record in self._records.items() if record.name in names}
+        probes = self._probes(known)
+        return [
+            self._machine(self._hosts[host], record, probes[host])
+            for host, record in known.items()
+            if (probe := probes[host]) is None or (probe.record and probe.record.name == record.name)
         ]
 
     def create(self, spec: MachineSpec) -> Machine:
@@ -176,6 +186,11 @@ class SshProvider:
 
     def _connection(self, host: SshHost) -> Connection:
         return Connection(host, self._state)
+
+    def _probes(self, hosts: Collection[str]) -> dict[str, Probe | None]:
+        with ThreadPoolExecutor(self._settings.parallel) as pool:
+            asked = pool.map(self._probe, (self._hosts[host] for host in hosts))
+            return dict(zip(hosts, asked, strict=True))
 
     def _probe(self, host: SshHost) -> Probe | None:
         self._silent.pop(host.name, None)

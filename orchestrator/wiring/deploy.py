@@ -50,7 +50,7 @@ def made(site: Site, state_dir: Path, ledger: Ledger, sink: Sink, *, reading: bo
     fleet, tasks = Fleet(), Tasks()
     infrastructure = providers(site, state_dir)
     configurator = make_configurator(site, state_dir, fleet, tasks, reading=reading)
-    real = make_workload(site, state_dir)
+    real = make_workload(site, state_dir, fleet)
     workload: Workload = real
     clock: Timeline = SystemClock()
     if any(settings.kind == "sim" for settings in site.providers.values()):

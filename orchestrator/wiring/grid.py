@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from orchestrator.auth.authority import Authority
 from orchestrator.auth.client import certificate_tokens
 from orchestrator.errors import NotFound, UserError
+from orchestrator.providers.base import Machine
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.files import read_json, write_json
 from orchestrator.runtime.http import Api, TokenSource
@@ -83,18 +84,28 @@ def identities() -> Path:
 
 def site_addresses(site: Site, state: Path) -> dict[str, str]:
     """Group of central or VO boxes → address of its first machine, as the providers list them."""
-    found: dict[str, str] = {}
     homes = {group.provider for group in site.groups.values() if group.role is not Role.WORKER}
-    for name, provider in providers(site, state).items():
-        for machine in sorted(provider.list() if name in homes else (), key=lambda each: each.name):
-            if machine.address:
-                found.setdefault(machine.group, machine.address)
+    listed = [provider.list() for name, provider in providers(site, state).items() if name in homes]
+    return first_addresses(machine for machines in listed for machine in machines)
+
+
+def first_addresses(machines: Iterable[Machine]) -> dict[str, str]:
+    """Group → address of its first machine."""
+    found: dict[str, str] = {}
+    for machine in sorted(machines, key=lambda each: each.name):
+        if machine.address:
+            found.setdefault(machine.group, machine.address)
     return found
 
 
-def identity_of(site: Site, state: Path, user: str = "") -> Identity:
-    """The identity of ``user`` (the site's first admin when empty), made with the keys in ``state``."""
-    addresses = site_addresses(site, state)
+def identity_of(
+    site: Site, state: Path, user: str = "", addresses: Mapping[str, str] | None = None
+) -> Identity:
+    """The identity of ``user`` (the site's first admin when empty), made with the keys in ``state``.
+
+    ``addresses``: group → address of its first machine, by who has just listed them.
+    """
+    addresses = site_addresses(site, state) if addresses is None else addresses
     central = next((addresses[group] for group in site.names(Role.CENTRAL) if group in addresses), None)
     if central is None or not (state / "keys/ca.pem").exists():
         raise UserError(f"site {site.site} has no central services yet; run `orchestrate up` first")

@@ -47,7 +47,10 @@ class RuntimeArchive:
 
     @cached_property
     def digest(self) -> str:
-        """Of all inputs: the same digest, the same archive. Takes some tenths of a second, once."""
+        """Of all inputs: the same digest, the same archive. Takes some tenths of a second when they changed."""
+        return relocatable.remembered(self._cache / "runtime-digest.json", self._made_of)
+
+    def _made_of(self) -> str:
         contents = self._contents
         return relocatable.digest_of(contents.files, contents.packages, [Path(__file__)])
 

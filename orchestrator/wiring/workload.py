@@ -27,6 +27,7 @@ class GridWorkload:
 
     site: Site
     state: Path
+    machines: Callable[[], Sequence[Machine]] = tuple  # those just listed; asked of the providers when none
 
     def healthy(self, machine: Machine) -> Health:
         """Central: manager and broker answer; VO box: its services answer and its CE keeps the idle
@@ -87,12 +88,17 @@ class GridWorkload:
             return machine.role == Role.WORKER
         return any(ce.min_idle for ce in self.site.computing_elements.values() if ce.vobox == machine.group)
 
+    def _programs(self, machine: Machine) -> tuple[str, ...]:
+        """Those that answer on that machine: a VO box without a storage element of its own has no ``se``."""
+        stores = any(se.vobox == machine.group for se in self.site.storage_elements.values())
+        return tuple(each for each in PROGRAMS[Role(machine.role)] if stores or each != "se")
+
     async def _services(self, machine: Machine) -> Health:
         from orchestrator.wiring.grid import PORTS
 
         try:
             tls = tls_context(self.state / "keys/ca.pem")
-            for program in PROGRAMS[Role(machine.role)]:
+            for program in self._programs(machine):
                 async with Api(f"https://{machine.address}:{PORTS[program]}", tls, patience=0.0) as api:
                     await api.get("/healthz", timeout=2.0)
         except GridError as error:
@@ -104,9 +110,10 @@ class GridWorkload:
         return asyncio.run(self._ask(act))
 
     async def _ask(self, act: Callable[[Api], Awaitable[T]]) -> T:
-        from orchestrator.wiring.grid import connected, identity_of
+        from orchestrator.wiring.grid import connected, first_addresses, identity_of
 
-        identity = identity_of(self.site, self.state)
+        known = first_addresses(self.machines()) or None
+        identity = identity_of(self.site, self.state, addresses=known)
         async with connected(identity, self.state / "keys", patience=1.0) as connection:
             return await act(connection.central)
 
@@ -137,6 +144,8 @@ async def agents_of(central: Api, site: str, hosts: Sequence[str]) -> dict[str, 
     return found
 
 
-def make_workload(site: Site, state_dir: Path) -> GridWorkload:
-    """The workload of that site."""
-    return GridWorkload(site, state_dir)
+def make_workload(
+    site: Site, state_dir: Path, machines: Callable[[], Sequence[Machine]] = tuple
+) -> GridWorkload:
+    """The workload of that site; ``machines`` tells from memory which there are."""
+    return GridWorkload(site, state_dir, machines)

@@ -48,6 +48,7 @@ def test_hosts_over_their_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         # A lost state directory is no loss: the hosts know what they are.
         fresh = _provider(lab, tmp_path / "fresh")
         assert [machine.name for machine in fresh.list()] == ["try-w-1", "try-w-2"]
+        assert [*fresh.some(["try-w-2", "try-w-3"])] == [fresh.list()[1]]
 
         # A host that cannot be asked is still a machine; it is neither destroyed nor made twice.
         two_connection = provider._connection(provider._hosts[lab.hosts[1].name])
@@ -56,6 +57,7 @@ def test_hosts_over_their_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         later = _provider(lab, tmp_path / "state")
         states = {machine.name: machine.state for machine in later.list()}
         assert states == {"try-w-1": MachineState.RUNNING, "try-w-2": MachineState.UNREACHABLE}
+        assert [machine.state for machine in later.some(["try-w-2"])] == [MachineState.UNREACHABLE]
         with pytest.raises(TemporaryError, match="host2"):
             later.destroy("try-w-2")
         with pytest.raises(TemporaryError, match="host2"):
@@ -70,6 +72,9 @@ def test_hosts_over_their_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             "mkdir -p /opt/orchestrate/other /opt/theirs && echo '{}' >/opt/orchestrate/other/machine.json"
         )
         later.destroy("try-w-1")
+        assert later.some(["try-w-1"]) == []
+        assert len(provider.some(["try-w-2"])) == 1
         later.destroy("try-w-2")
+        assert provider.some(["try-w-2"]) == []  # it remembers the host, which is no machine any more
         assert lab.hosts[0].run("find /opt -type f").split() == ["/opt/orchestrate/other/machine.json"]
         assert lab.hosts[1].run("ls -A /opt").strip() == ""

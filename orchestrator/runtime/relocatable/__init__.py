@@ -7,6 +7,7 @@ from orchestrator.runtime.relocatable.closure import Closure, closure
 from orchestrator.runtime.relocatable.launcher import ISOLATED, Launcher
 from orchestrator.runtime.relocatable.pack import digest_of, pack
 from orchestrator.runtime.relocatable.packages import outside, requirements
+from orchestrator.runtime.relocatable.remembered import remembered
 from orchestrator.runtime.relocatable.stdlib import EXCLUDE
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "native_inputs",
     "outside",
     "pack",
+    "remembered",
     "requirements",
 ]
