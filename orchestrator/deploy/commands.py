@@ -19,7 +19,7 @@ from orchestrator.deploy.report import Report
 from orchestrator.deploy.session import Session, acquire
 from orchestrator.deploy.spec import checked_scale, counts
 from orchestrator.errors import NotFound
-from orchestrator.providers.base import Machine
+from orchestrator.providers.base import HasConnections, Machine, bare
 
 _SHOWN = 5  # files of evidence that ``why`` names
 
@@ -102,6 +102,10 @@ def down(ctx: Context, *, keep_data: bool = False, limit: str = "", confirm: Con
         whole = not limit and report.exit_code == 0
         if whole and not keep_data:
             session.forget()
+    if whole:
+        for provider in map(bare, ctx.providers.values()):
+            if isinstance(provider, HasConnections):
+                provider.leave()
     if whole and not keep_data:
         ctx.ledger.close()
         remove_state(ctx.state_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -22,14 +23,31 @@ class Unreachable(TemporaryError):
     """The host could not be asked. That does not mean it is dead."""
 
 
-def control_directory(state_dir: Path) -> Path:
+def control_path(state_dir: Path) -> Path:
     """Where connections are shared: in the state directory, or in /tmp when that path is too long
     (a UNIX socket has 107 bytes, of which OpenSSH uses up to 60 for the name) or has letters that mean
     something to OpenSSH."""
     usual = state_dir / "ssh/c"
-    if len(os.fsencode(usual)) > 45 or re.search(r"[^\w/.-]", str(usual), re.ASCII):
-        digest = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
-        usual = Path("/tmp") / f"orchestrate-{digest}-ssh"  # noqa: S108
+    if len(os.fsencode(usual)) <= 45 and not re.search(r"[^\w/.-]", str(usual), re.ASCII):
+        return usual
+    digest = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
+    return Path("/tmp") / f"orchestrate-{digest}-ssh"  # noqa: S108
+
+
+def leave(state_dir: Path) -> None:
+    """No connection of the site is open, and their folder is gone."""
+    folder = control_path(state_dir)
+    for shared in folder.glob("*"):
+        command = ["ssh", "-o", f"ControlPath={shared}", "-O", "exit", "any"]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=10)
+    with contextlib.suppress(OSError):  # one that hangs ends by itself (ControlPersist)
+        folder.rmdir()
+
+
+def control_directory(state_dir: Path) -> Path:
+    """``control_path``, made if it is not there. PermanentError when it is somebody else's."""
+    usual = control_path(state_dir)
     usual.mkdir(mode=0o700, parents=True, exist_ok=True)
     if usual.lstat().st_uid != os.geteuid():
         raise PermanentError(f"{usual} belongs to somebody else; remove it", path=str(usual))

@@ -90,6 +90,15 @@ class HasSome(Protocol):
 
 
 @runtime_checkable
+class HasConnections(Protocol):
+    """A provider that keeps something open between its calls."""
+
+    def leave(self) -> None:
+        """Nothing is open, and no file that served it is left; a later call opens it again."""
+        ...
+
+
+@runtime_checkable
 class HasConsole(Protocol):
     """A provider that can show what a machine printed while it booted (evidence)."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from orchestrator.errors import PermanentError
 from orchestrator.providers import _record
-from orchestrator.providers._ssh_connection import Connection, Unreachable
+from orchestrator.providers._ssh_connection import Connection, Unreachable, leave
 from orchestrator.providers._ssh_probe import Probe, parse
 from orchestrator.providers.base import Machine, MachineSpec, MachineState, QuotaExceeded
 from orchestrator.runtime.files import read_json, write_json
@@ -113,6 +113,10 @@ class SshProvider:
             if self._free is not None and host not in self._free:
                 self._free = [name for name in self._hosts if name in {*self._free, host}]
             self._remember()
+
+    def leave(self) -> None:
+        """No connection is open."""
+        leave(self._state)
 
     def console(self, name: str) -> str:
         """The last lines of what its context printed."""

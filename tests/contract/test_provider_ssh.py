@@ -78,3 +78,6 @@ def test_hosts_over_their_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert provider.some(["try-w-2"]) == []  # it remembers the host, which is no machine any more
         assert lab.hosts[0].run("find /opt -type f").split() == ["/opt/orchestrate/other/machine.json"]
         assert lab.hosts[1].run("ls -A /opt").strip() == ""
+        for each in (provider, later, fresh, other):
+            each.leave()
+            assert not _ssh_connection.control_path(each._state).exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.providers._ssh_connection import control_path
 from tests.e2e.grid import Grid, leaving_nothing, wait_for
 from tests.lab.hosts import Host, has_systemd, hosts
 
@@ -95,3 +96,5 @@ def test_a_site_on_bare_hosts(farm: tuple[Grid, list[Host]]) -> None:
     grid.run("down", "--yes")
     for host, before in zip(lab, clean, strict=True):
         wait_for(f"nothing of ours on {host.name}", 5, lambda h=host, was=before: h.run(_LEFT) == was)
+    state = grid.file.parent / ".orchestrate/farm"
+    assert not control_path(state.resolve()).exists(), "a folder of shared connections is left"

@@ -102,6 +102,8 @@ async def fetch(
                 )
                 if here is None:
                     await asyncio.to_thread(session.remove, joined)
+                else:
+                    await asyncio.to_thread(session.write_out, joined)
             if here is None:
                 from_http = await _by_http(http_urls, into / name, size, sha256, client, progress)
                 if session is not None:

@@ -6,6 +6,7 @@ Every method may be called from any thread; those that wait say so.
 from __future__ import annotations
 
 import ipaddress
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ class Session:
             # A node that finished keeps its sources, so that fetch can count what each gave.
             "close_redundant_connections": seeder,
             "upload_rate_limit": upload_limit,
-            "alert_mask": 0,
+            "alert_mask": lt.alert_category.storage,  # few; ``write_out`` waits for one of them
         }
         self._session = lt.session(lt.session_params(settings))
         if upload_limit:
@@ -150,6 +151,7 @@ class Session:
         if allow:
             self._session.set_ip_filter(_only(allow))
         self._closed = False
+        self._alerts = threading.Lock()
 
     def port(self) -> int:
         """The port it listens on; TemporaryError if it could not bind any."""
@@ -202,6 +204,21 @@ class Session:
         """The torrent is left; its file stays."""
         if torrent._handle.is_valid():
             self._session.remove_torrent(torrent._handle)
+
+    def write_out(self, torrent: Torrent, seconds: float = 60.0) -> None:
+        """All that has come of it is in its file. Blocks; TemporaryError when the disk takes longer.
+
+        A piece counts as soon as it was hashed, which libtorrent does before it writes it.
+        """
+        with self._alerts:
+            torrent._handle.flush_cache()
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                self._session.wait_for_alert(100)
+                for alert in self._session.pop_alerts():
+                    if isinstance(alert, lt.cache_flushed_alert) and alert.handle == torrent._handle:
+                        return
+        raise TemporaryError(f"{torrent.name} was not written to disk within {seconds:.0f} s", retry_in=5)
 
     def close(self) -> None:
         """Every torrent is left, trackers are told, the port is free. Waits up to about a second."""

@@ -35,6 +35,7 @@ from orchestrator.software.torrent.session import Session
 from orchestrator.software.torrent.swarm import Policy, Swarms
 from orchestrator.software.torrent.swarm import Seeder as SeederNetwork
 from orchestrator.software.torrent.tracker import routes
+from tests.support.same import same
 
 SIZE = 6_000_000
 IMPATIENT = Patience(web_after=0.3, http_after=1.0)
@@ -179,7 +180,7 @@ async def test_leechers_share_and_a_killed_seeder_comes_back_by_itself(
 
     seen: list[int] = []
     first = await get(grid, torrent, "1.1", progress=lambda done, total: seen.append(done))
-    assert first.path.read_bytes() == archive.read_bytes()
+    assert same(first.path, archive)
     assert (first.from_peers, first.from_web, first.from_http) == (SIZE, 0, 0)
     assert set(first.by_address) <= {f"{PREFIX}.0.9"}
     assert seen == sorted(seen)
@@ -188,7 +189,7 @@ async def test_leechers_share_and_a_killed_seeder_comes_back_by_itself(
     seeder.send_signal(signal.SIGKILL)
     seeder.communicate()
     second = await get(grid, torrent, "1.2")
-    assert second.path.read_bytes() == archive.read_bytes()
+    assert same(second.path, archive)
     assert set(second.by_address) == {f"{PREFIX}.1.1"}
     assert first.torrent is not None
     given = first.torrent.uploaded()
@@ -197,7 +198,7 @@ async def test_leechers_share_and_a_killed_seeder_comes_back_by_itself(
     _, line = seeder_process()
     assert line.split()[0::2][:2] == ["ready", "2"]
     other_site = await get(grid, torrent, "2.1")  # B's nodes hear of the seeder, not of A's nodes
-    assert other_site.path.read_bytes() == archive.read_bytes()
+    assert same(other_site.path, archive)
     assert set(other_site.by_address) <= {f"{PREFIX}.0.9"}
     assert first.torrent.uploaded() == given
     assert grid.requests == []
@@ -211,7 +212,7 @@ async def test_many_at_once_take_from_each_other(grid: Grid) -> None:
     seeder.start()
     seeder.add(archive, torrent, verified=True)
     results = await asyncio.gather(*(get(grid, torrent, f"1.{n}") for n in range(1, 5)))
-    assert all(result.path.read_bytes() == archive.read_bytes() for result in results)
+    assert all(same(result.path, archive) for result in results)
     # Four whole copies left the seeder if nobody shared.
     assert seeder.uploaded() < 3.5 * SIZE
     assert sum(result.from_peers for result in results) == 4 * SIZE
@@ -220,7 +221,7 @@ async def test_many_at_once_take_from_each_other(grid: Grid) -> None:
 async def test_a_lone_node_takes_the_web_seed(grid: Grid) -> None:
     archive, torrent = grid.archive(web_seed=True)
     result = await get(grid, torrent, "1.1")
-    assert result.path.read_bytes() == archive.read_bytes()
+    assert same(result.path, archive)
     assert (result.from_peers, result.from_web, result.from_http) == (0, SIZE, 0)
     assert grid.requests
 
@@ -235,7 +236,7 @@ async def test_http_is_the_last_resort_and_then_the_node_seeds(grid: Grid) -> No
     await asyncio.to_thread(wait_for, lambda: grid.announced("1.1"))
     second = await get(grid, torrent, "1.2", http_urls=[url], sha256=sha256)
     assert (second.from_peers, second.from_http) == (SIZE, 0)
-    assert second.path.read_bytes() == archive.read_bytes()
+    assert same(second.path, archive)
     assert grid.requests == [archive.name]
 
 
@@ -253,7 +254,7 @@ async def test_without_any_source_it_ends_in_time_and_goes_on_later(grid: Grid) 
     session = grid.session("1.9")
     session.add(torrent, archive.parent, verified=True, upload_only=True)
     result = await get(grid, torrent, "1.1")
-    assert result.path.read_bytes() == archive.read_bytes()
+    assert same(result.path, archive)
     assert 0 < result.from_peers <= SIZE // 2 + (1 << 20)
 
 
@@ -392,10 +393,10 @@ async def test_aria2_fetches_and_gives_on(grid: Grid, aria2: str) -> None:
     )
     try:
         await asyncio.to_thread(wait_for, lambda: grid.announced("1.7"), 30)
-        assert (grid.root / "aria2" / archive.name).read_bytes() == archive.read_bytes()
+        assert same(grid.root / "aria2" / archive.name, archive)
         session.close()
         result = await get(grid, torrent, "1.8")  # now from aria2 alone
-        assert result.path.read_bytes() == archive.read_bytes()
+        assert same(result.path, archive)
         assert set(result.by_address) <= {f"{PREFIX}.1.7"}
     finally:
         process.terminate()

@@ -18,6 +18,7 @@ import pytest
 from orchestrator.runtime import web
 from orchestrator.runtime.http import tls_context
 from orchestrator.software.torrent import make
+from tests.support.same import same
 
 
 async def _wait(true: Any, what: str, seconds: float = 30.0) -> Any:
@@ -151,7 +152,7 @@ async def test_a_release_is_uploaded_served_and_seeded(machine: Any, central: An
             base64.b64decode(told["torrent"]), tmp_path / "node", session=session, sha256=sha256,
             patience=Patience(web_after=20, http_after=30), timeout=30,
         )  # fmt: skip
-    assert got.path.read_bytes() == data
+    assert same(got.path, data)
     assert got.from_peers == len(data), "it came from the seeder, by the tracker"
 
 
