@@ -20,6 +20,17 @@ from orchestrator.runtime import relocatable
 ENTRY = "orchestrator.wiring.agent"
 # What an agent may import from outside; with what these require. Each costs every worker node its bytes.
 ALLOWED = ("httpx", "libtorrent", "isal", "structlog")
+# Used by jobs with packages only: no other job waits for their unpacking.
+FOLDED = ("libtorrent", "isal")
+# Of the standard library, beside what no tree of ours holds: what neither the agent nor its packages import.
+UNUSED = (
+    "sqlite3", "_sqlite3", "decimal", "_decimal", "_pydecimal", "fractions", "statistics", "zoneinfo", "_zoneinfo",
+    "xml", "xmlrpc", "pyexpat", "_elementtree", "plistlib", "html", "cmath", "_multibytecodec",
+    "unittest", "doctest", "pydoc", "pdb", "bdb", "cmd", "code", "codeop", "trace", "profile", "cProfile", "pstats",
+    "multiprocessing", "socketserver", "ftplib", "imaplib", "smtplib", "poplib", "mailbox", "asyncore", "asynchat",
+    "optparse", "difflib", "pickletools", "modulefinder", "wave", "colorsys", "webbrowser", "_pyio", "turtle",
+    "lib2to3", "filecmp", "fileinput", "mailcap", "rlcompleter", "pipes", "sched", "shelve", "tabnanny",
+)  # fmt: skip
 _COMPLETE = "complete"  # its last member proves that it was unpacked to the end
 _HERE = Path(__file__).resolve().parent
 _SOURCES = _HERE.parent.parent
@@ -100,7 +111,12 @@ def _build(out: Path, contents: _Contents) -> AgentFile:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".agent.", dir=out.parent) as scratch:
         tree = relocatable.build(
-            Path(scratch, "tree"), packages=contents.packages, extra_sources=contents.modules
+            Path(scratch, "tree"),
+            packages=contents.packages,
+            extra_sources=contents.modules,
+            stdlib_exclude=relocatable.EXCLUDE | set(UNUSED),
+            exclude=("*/tests/*",),
+            folded=FOLDED,
         )
         payload = Path(scratch, "payload")
         (tree.path / _COMPLETE).touch()

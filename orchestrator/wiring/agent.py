@@ -25,8 +25,7 @@ from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.daemon import stop_on_signals
 from orchestrator.runtime.files import read_json, write_json
 from orchestrator.runtime.http import Api, tls_context
-from orchestrator.software.install import PackageCache
-from orchestrator.software.torrent.session import Session as TorrentSession
+from orchestrator.wiring.packages import NodePackages
 
 _SET_DUMPABLE = 4  # <linux/prctl.h>
 
@@ -79,23 +78,17 @@ def _close_ourselves() -> None:
 async def run(config: AgentConfig, enrolled: Callable[[], None]) -> int:
     """Work until the slot ends or SIGTERM. ``enrolled`` is called once there is a session."""
     with own(Path(config.workdir)) as workdir:
-        mine = replace(config, workdir=str(workdir))
-        torrents = TorrentSession(f"{config.listen}:0") if "torrent" in config.methods else None
-        try:
-            await _work(mine, torrents, enrolled)
-        finally:
-            if torrents is not None:
-                torrents.close()
+        await _work(replace(config, workdir=str(workdir)), enrolled)
     return 0
 
 
-async def _work(config: AgentConfig, torrents: TorrentSession | None, enrolled: Callable[[], None]) -> None:
+async def _work(config: AgentConfig, enrolled: Callable[[], None]) -> None:
     node, clock = measure(config), SystemClock()
     logs.get("agent").info("starts", node=asdict(node), ce=config.ce, site=config.site, pid=os.getpid())
     async with Api(config.clustermonitor, _tls(config), patience=20.0) as api:
         session = Session(api, config, node.host, clock)
         Path(config.cache).mkdir(parents=True, exist_ok=True)
-        packages = PackageCache(Path(config.cache), session=torrents, methods=config.methods)
+        packages = NodePackages(Path(config.cache), config.listen, config.methods)
         agent = Agent(config, node, session, packages, clock, secrets.token_hex(8))
         stop_on_signals(agent.drain)
         try:

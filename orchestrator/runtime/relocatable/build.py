@@ -3,7 +3,8 @@
     TREE/bin/python3              launcher (/bin/sh): the only thing to start
     TREE/libexec/python           the interpreter
     TREE/lib/ld-linux-…, *.so.*   the C library's loader, and every shared library
-    TREE/lib/python3.11/          standard library, lib-dynload, site-packages, sitecustomize
+    TREE/lib/python311.zip        standard library
+    TREE/lib/python3.11/          lib-dynload, site-packages
 
 A program that a wheel brings (an ELF executable) becomes NAME.elf beside a /bin/sh script NAME that starts
 it by the tree's loader, so it too needs no C library of its host, whatever that one's version.
@@ -15,8 +16,10 @@ files (no compilation at start, also on read-only media): tracebacks name file a
 from __future__ import annotations
 
 import _ssl
+import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +32,8 @@ from pathlib import Path
 from orchestrator.errors import PermanentError, UserError
 from orchestrator.runtime.relocatable import compiler, elf, launcher, libraries, packages, stdlib
 from orchestrator.runtime.relocatable.launcher import Launcher
+
+EXTENSION = re.compile(r"(\.cpython-[^/]*|\.abi3)?\.so$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ def build(
     stdlib_exclude: Collection[str] = stdlib.EXCLUDE,
     exclude: Collection[str] = (),
     launchers: Mapping[str, Launcher] | None = None,
+    folded: Collection[str] = (),
 ) -> Tree:
     """Make the folder ``tree``: it is there in whole after the call, or (on any error) not at all.
 
@@ -56,7 +62,8 @@ def build(
     require (see ``requirements``). ``extra_sources`` gives files to put into site-packages, by their
     path there; ``extra_files`` others, by their path in ``tree``. ``exclude`` are patterns (fnmatch) of
     paths in site-packages that are left out of the packages. The first of ``launchers`` (bin/NAME
-    each) becomes ``sys.executable``.
+    each) becomes ``sys.executable``. The extension modules of packages in ``folded`` stay packed until they are
+    first imported: a start without them costs neither their unpacking nor its disk.
     The same inputs give the same bytes. UserError: a package is not installed, or ``tree`` exists.
     """
     if tree.exists():
@@ -64,7 +71,7 @@ def build(
     tree.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{tree.name}.", dir=tree.parent) as scratch:
         work = Path(scratch, "tree")
-        builder = _Builder(work, tuple(exclude))
+        builder = _Builder(work, tuple(exclude), folded)
         for relative, path in sorted((extra_files or {}).items()):
             builder.copy(relative, path)
         builder.build(packages, extra_sources or {}, stdlib_exclude, launchers or {"python3": Launcher()})
@@ -90,11 +97,13 @@ def _python() -> Path:
 
 
 class _Builder:
-    def __init__(self, root: Path, exclude: tuple[str, ...]) -> None:
+    def __init__(self, root: Path, exclude: tuple[str, ...], folded: Collection[str]) -> None:
         self.root = root
         self.exclude = exclude
+        self.folded = folded
         self.stdlib = f"{sys.platlibdir}/python{sys.version_info.major}.{sys.version_info.minor}"
         self.sources: list[tuple[str, str, str]] = []
+        self.written: list[Path] = []
         self.binaries: list[Path] = []
         self.loader = elf.interpreter(_python())
 
@@ -116,13 +125,17 @@ class _Builder:
             self.copy(f"{self.stdlib}/LICENSE.txt", licence)
         for name in names:
             for relative, path in packages.files(name):
-                if not any(fnmatchcase(relative, pattern) for pattern in self.exclude):
+                if any(fnmatchcase(relative, pattern) for pattern in self.exclude):
+                    continue
+                if name in self.folded and EXTENSION.search(path.name) and elf.is_elf(path):
+                    self.fold(f"{site}/{relative}", path)
+                else:
                     self.add(f"{site}/{relative}", path, wrap=True)
         for relative, path in sorted(extra.items()):
             self.add(f"{site}/{relative}", path)
-        start = self.place(f"{self.stdlib}/sitecustomize.py")
-        start.write_text(launcher.sitecustomize(self.stdlib, next(iter(launchers))))
-        self.sources.append((str(start), f"{start}c", f"{self.stdlib}/sitecustomize.py"))
+        self.write(
+            f"{self.stdlib}/sitecustomize.py", launcher.sitecustomize(self.stdlib, next(iter(launchers)))
+        )
         for name, how in launchers.items():
             program = self.place(f"bin/{name}")
             program.write_text(launcher.script(how, loader.name))
@@ -133,7 +146,7 @@ class _Builder:
         self.copy_binary(f"lib/{loader.name}", loader)
         (self.root / self.stdlib / "lib-dynload").mkdir(exist_ok=True)  # a landmark Python looks for
         self.compile()
-        start.unlink()
+        stdlib.zip_together(self.root / self.stdlib)
 
     def add(self, relative: str, source: Path, *, wrap: bool = False) -> None:
         """Copy one file: Python sources are compiled, ELF files cut down (with ``wrap`` programs get their
@@ -151,6 +164,20 @@ class _Builder:
             self.copy_binary(relative, source)
         else:
             self.copy(relative, source)
+
+    def fold(self, relative: str, source: Path) -> None:
+        """The extension module ``source``, packed, and in its place a module that unpacks and loads it."""
+        self.binaries.append(source)
+        packed = self.place(f"{relative}.gz")
+        packed.write_bytes(gzip.compress(elf.slim(source.read_bytes(), source), 9, mtime=0))
+        self.write(EXTENSION.sub(".py", relative), launcher.unfolding(packed.name))
+
+    def write(self, relative: str, text: str) -> None:
+        """A source of our making, to be compiled."""
+        source = self.place(relative)
+        source.write_text(text)
+        self.sources.append((str(source), f"{source}c", relative))
+        self.written.append(source)
 
     def copy(self, relative: str, source: Path) -> None:
         shutil.copyfile(source, self.place(relative))
@@ -176,6 +203,8 @@ class _Builder:
         )
         if done.returncode:
             raise PermanentError(f"a source does not compile: {done.stderr.strip()[-2000:]}")
+        for source in self.written:
+            source.unlink()
 
 
 def _settle(path: Path) -> int | None:

@@ -1,4 +1,5 @@
-"""The text of the small programs in ``bin/`` of a relocatable tree, and of its ``sitecustomize``."""
+"""The text of the small programs in ``bin/`` of a relocatable tree, of its ``sitecustomize``, and of what stands
+for a folded extension module."""
 
 from __future__ import annotations
 
@@ -64,4 +65,38 @@ def sitecustomize(stdlib: str, program: str) -> str:
 sys.executable = sys._base_executable = sys.prefix + {"/bin/" + program!r}
 if (packages := sys.prefix + {"/" + stdlib + "/site-packages"!r}) not in sys.path:
     sys.path.append(packages)
+"""
+
+
+def unfolding(packed: str) -> str:
+    """Stands for an extension module kept in the file ``packed`` (gzip) beside it: the first import unpacks it
+    there, so that it is found by itself from then on, and loads it. Where nothing can be written, it is
+    unpacked for this process alone. Many may import it at once.
+    """
+    return f"""import gzip, os, shutil, sys, tempfile
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+
+def _unfolded():
+    here = os.path.dirname(__file__)
+    try:
+        part, whole = tempfile.mkstemp(dir=here), os.path.join(here, {packed.removesuffix(".gz")!r})
+    except OSError:
+        part, whole = tempfile.mkstemp(), ""
+    try:
+        with gzip.open(os.path.join(here, {packed!r})) as packed, open(part[0], "wb") as out:
+            shutil.copyfileobj(packed, out, 2**20)
+            os.fchmod(out.fileno(), 0o755)
+            os.fsync(out.fileno())
+        if whole:
+            os.replace(part[1], whole)
+        loader = ExtensionFileLoader(__name__, whole or part[1])
+        spec = spec_from_file_location(__name__, loader.path, loader=loader)
+        module = sys.modules[__name__] = module_from_spec(spec)
+        loader.exec_module(module)
+    finally:
+        if os.path.exists(part[1]):
+            os.unlink(part[1])
+
+_unfolded()
 """
