@@ -1,13 +1,13 @@
-"""What the verbs of the deploy plane share: options, the way to the site, how changes are shown and confirmed."""
+"""What the verbs share: options, the way to the site and to the grid, how changes are shown and confirmed."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from orchestrator.deploy.context import Context
     from orchestrator.deploy.plan import Plan
     from orchestrator.deploy.report import Report
+    from orchestrator.wiring.grid import Connection
 
+T = TypeVar("T")
 _SITE_HELP = "The site spec; default ./site.yaml, or the file that ORCHESTRATE_SITE names."
 SiteArgument = Annotated[Path, typer.Argument(metavar="SITE", envvar="ORCHESTRATE_SITE", help=_SITE_HELP)]
 SiteOption = Annotated[
@@ -79,3 +81,21 @@ def show_as(as_json: bool, data: Any, lines: Callable[[], Iterable[str]]) -> Non
         return
     for line in lines():
         typer.echo(line)
+
+
+def done(work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` comes to, in an event loop of its own."""
+    import asyncio  # with ssl and logging: not for `orchestrate --help`
+
+    return asyncio.run(work)
+
+
+def on_grid(site: Path | None, act: Callable[[Connection], Awaitable[T]]) -> T:
+    """``act`` with a connection to the site's central services."""
+    from orchestrator.wiring.grid import connect
+
+    async def main() -> T:
+        async with connect(site) as grid:
+            return await act(grid)
+
+    return done(main())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from orchestrator.cli.common import on_grid
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
@@ -255,14 +255,12 @@ def _grid(site: Path | None, act: Callable[[Connection, Named], Awaitable[T]]) -
     """``act`` with a connection to the site's central services and what makes an LFN of what the user wrote."""
     from orchestrator.catalogue import model
     from orchestrator.cli.filecopy import absolute
-    from orchestrator.wiring.grid import connect
 
-    async def main() -> T:
-        async with connect(site) as grid:
-            home = model.home(grid.vo, grid.user)
-            try:
-                return await act(grid, lambda lfn: absolute(lfn, home))
-            except OSError as error:
-                raise UserError(f"{error.filename or 'a file'}: {error.strerror or error}") from error
+    async def named(grid: Connection) -> T:
+        home = model.home(grid.vo, grid.user)
+        try:
+            return await act(grid, lambda lfn: absolute(lfn, home))
+        except OSError as error:
+            raise UserError(f"{error.filename or 'a file'}: {error.strerror or error}") from error
 
-    return asyncio.run(main())
+    return on_grid(site, named)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli.common import on_grid
 from orchestrator.errors import NotFound, UserError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ SiteOption = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="For programs: JSON instead of text.")]
 Job = Annotated[int, typer.Argument(metavar="ID", help="A job's number.")]
 Jobs = Annotated[list[int], typer.Argument(metavar="ID…", help="Numbers of jobs.")]
-T = TypeVar("T")
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +78,7 @@ def submit(
                     break
         return made, state
 
-    made, state = _grid(site, act)
+    made, state = on_grid(site, act)
     if as_json:
         typer.echo(json.dumps(made | ({"state": state} if state else {})))
     if state and state not in model.SUCCESSES:
@@ -111,7 +110,7 @@ def ps(
         among = master if master is not None else None if everything or state else 0
         return await client.listing(grid.central, state=state, owner=owner, master=among, limit=limit)
 
-    found = _grid(site, act)
+    found = on_grid(site, act)
     if as_json:
         typer.echo(json.dumps(found))
     else:
@@ -126,7 +125,7 @@ def show(job: Job, site: SiteOption = None, as_json: Json = False) -> None:
     from orchestrator.cli import jobview
     from orchestrator.jobs import client
 
-    found = _grid(site, lambda grid: client.show(grid.central, job))
+    found = on_grid(site, lambda grid: client.show(grid.central, job))
     if as_json:
         typer.echo(json.dumps(found))
     else:
@@ -145,7 +144,7 @@ def output(
     """
     import sys
 
-    data = _grid(site, lambda grid: _output(grid, job, name))
+    data = on_grid(site, lambda grid: _output(grid, job, name))
     if to is not None:
         to.write_bytes(data)
     else:
@@ -172,7 +171,7 @@ def why(job: Job, site: SiteOption = None, as_json: Json = False) -> None:
     from orchestrator.cli import jobview
     from orchestrator.jobs import client
 
-    told = _grid(site, lambda grid: client.why(grid.central, job))
+    told = on_grid(site, lambda grid: client.why(grid.central, job))
     if as_json:
         typer.echo(json.dumps(told))
     else:
@@ -207,7 +206,7 @@ def _each(site: Path | None, jobs: list[int], act: Callable[[Any, int], Awaitabl
                 typer.echo(f"job {job}: {error.message}", err=True)
         return refused
 
-    refused = _grid(site, every)
+    refused = on_grid(site, every)
     if refused:
         raise typer.Exit(refused[0].exit_code)
 
@@ -219,14 +218,3 @@ def _in_file(file: Path, error: UserError) -> UserError:
         return error
     lines = [f"{file}:{each['line']}:{each['column']}: {each['message']}" for each in problems]
     return UserError("\n".join(lines), problems=problems)
-
-
-def _grid(site: Path | None, act: Callable[[Connection], Awaitable[T]]) -> T:
-    """``act`` with a connection to the site's central services."""
-    from orchestrator.wiring.grid import connect
-
-    async def main() -> T:
-        async with connect(site) as grid:
-            return await act(grid)
-
-    return asyncio.run(main())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli.common import done
 from orchestrator.errors import UserError
 
 SiteOption = Annotated[
@@ -47,15 +47,15 @@ def login(
     if identity is not None:
         kept = grid.read(identity)
         grid.save(kept, grid.identities() / f"{kept.vo}.json")
-        told = asyncio.run(_me_as(kept, grid.identities()))
+        told = done(_me_as(kept, grid.identities()))
     else:
-        told = asyncio.run(_me(site))
+        told = done(_me(site))
     _who(told, as_json)
 
 
 def whoami(site: SiteOption = None, as_json: Json = False) -> None:
     """Who you are for the grid, with which roles."""
-    _who(asyncio.run(_me(site)), as_json)
+    _who(done(_me(site)), as_json)
 
 
 def add(
@@ -82,7 +82,7 @@ def add(
         async with grid.connect(spec) as connection:
             return await connection.central.post("/v1/auth/users", {"name": name, "roles": role or ["user"]})
 
-    person = asyncio.run(act())
+    person = done(act())
     loaded = load(spec)
     target = out or Path(f"{name}.json")
     grid.save(grid.identity_of(loaded, state_directory(spec, loaded), name), target)
@@ -98,7 +98,7 @@ def people(site: SiteOption = None, as_json: Json = False) -> None:
         async with grid.connect(site) as connection:
             return await connection.central.get("/v1/auth/users")
 
-    found = asyncio.run(act())
+    found = done(act())
     if as_json:
         typer.echo(json.dumps(found))
         return

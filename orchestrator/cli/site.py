@@ -1,19 +1,24 @@
-"""``orchestrate schema`` and ``orchestrate validate``: the site spec before anything is touched."""
+"""``orchestrate schema`` and ``orchestrate validate``: the site spec before anything is touched.
+
+Heavy modules are imported inside the functions: no other verb waits for them.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from orchestrator.site.load import SiteErrors, load
-from orchestrator.site.schema import Site
 from orchestrator.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from orchestrator.site.load import SiteErrors
+    from orchestrator.site.schema import Site
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +40,11 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
 ) -> None:
     """Check site specs; tell all mistakes with their places. Exit code 2 if there is one."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from orchestrator.site.load import SiteErrors, load
+
     verdicts: list[dict[str, object]] = []
     for path in sites or [Path("site.yaml")]:
         try:
@@ -57,6 +67,8 @@ def validate(
 
 def json_schema() -> dict[str, object]:
     """The JSON Schema (draft 2020-12) of a site spec as a file may have it: ``site`` may be absent there."""
+    from orchestrator.site.schema import Site
+
     found = Site.model_json_schema()
     found["required"] = [key for key in found["required"] if key != "site"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
@@ -64,6 +76,8 @@ def json_schema() -> dict[str, object]:
 
 def render(error: SiteErrors) -> Text:
     """Compiler-style: place and message, the line of the file, a caret below the mistake, what to do."""
+    from rich.text import Text
+
     text = Text()
     for found in error.errors:
         mark = found.mark

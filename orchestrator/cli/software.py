@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli.common import on_grid
 from orchestrator.errors import NotFound, UserError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ SiteOption = Annotated[
     Path | None, typer.Option("--site", "-s", metavar="SITE", envvar="ORCHESTRATE_SITE", help=_SITE_HELP)
 ]
 Json = Annotated[bool, typer.Option("--json", help="For programs: JSON instead of text.")]
-T = TypeVar("T")
 
 
 def register(app: typer.Typer) -> None:
@@ -70,7 +69,7 @@ def publish(
 
     try:
         with softwareview.steps(quiet=as_json) as sink:
-            made = _grid(site, lambda grid: act(grid, sink))
+            made = on_grid(site, lambda grid: act(grid, sink))
     except KeyboardInterrupt:
         typer.echo(
             f"{name}::{version} is not published or not whole; the same command again finishes it", err=True
@@ -95,7 +94,7 @@ def listing(
     from orchestrator.cli import softwareview
     from orchestrator.software import client
 
-    found = _grid(site, lambda grid: client.listing(grid.central, name))
+    found = on_grid(site, lambda grid: client.listing(grid.central, name))
     if as_json:
         typer.echo(json.dumps(found))
     else:
@@ -114,7 +113,7 @@ def show(
     from orchestrator.cli import softwareview
     from orchestrator.software import client
 
-    everything = _grid(site, lambda grid: client.listing(grid.central))
+    everything = on_grid(site, lambda grid: client.listing(grid.central))
     found = _versions(package, everything)
     if as_json:
         typer.echo(json.dumps(found[0]))
@@ -161,14 +160,3 @@ def _check_repository(fqrn: str, known: Iterable[str]) -> None:
         raise UserError(
             f"this site has no repository {fqrn}; {hint} (site.yaml: software.repositories)", fqrn=fqrn
         )
-
-
-def _grid(site: Path | None, act: Callable[[Connection], Awaitable[T]]) -> T:
-    """``act`` with a connection to the site's services."""
-    from orchestrator.wiring.grid import connect
-
-    async def main() -> T:
-        async with connect(site) as grid:
-            return await act(grid)
-
-    return asyncio.run(main())

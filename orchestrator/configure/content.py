@@ -10,17 +10,17 @@ from pathlib import Path
 from orchestrator.runtime.files import shipped
 
 _CODE = frozenset({".py", ".sql", ".html", ".json", ".sh"})
-_SHARED = ("base", "runtime", "service", "manifest")
+_SHARED = ("base", "programs")
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 @cache
 def roles_digest(role: str) -> str:
-    """Of every playbook, module and template that has a part in configuring a machine of ``role``."""
+    """Of every playbook, program and template that has a part in configuring a machine of ``role``."""
     playbooks, templates = shipped("playbooks"), shipped("templates")
-    folders = [playbooks / "library", playbooks / "action", templates / "supervisor", templates / "systemd"]
-    folders += [playbooks / "roles" / name for name in (*_SHARED, role)]
-    files = [playbooks / "site.yml", *(file for folder in folders for file in folder.rglob("*"))]
+    folders = [playbooks / "host", playbooks / "action", templates / "supervisor", templates / "systemd"]
+    files = [playbooks / "site.yml", *(playbooks / "roles" / f"{name}.yml" for name in (*_SHARED, role))]
+    files += [file for folder in folders for file in folder.rglob("*")]
     return _digest(file for file in files if file.is_file() and "__pycache__" not in file.parts)
 
 

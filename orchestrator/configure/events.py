@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.configure.model import Outcome
 
-LAST_TASK = "record what was applied"
+LAST_TASK = "place files, run programs, record what was applied"
 _FAILED = {"runner_on_failed": "failed", "runner_on_unreachable": "cannot be reached"}
 _SHOWN = 4000
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import TemporaryError
@@ -39,8 +39,10 @@ class Facts:
     agent_name: str = ""  # file name of the agent file; "" when there is none
     agent_path: str = ""
     agent_sha256: str = ""
-    runtime_path: str = ""  # "" when it is not going to be delivered now
-    runtime_digest: str = ""  # "" when other hosts have orchestrator installed themselves
+    # Role → archive, digest. Without a path it is not going to be delivered now; without a digest other hosts have
+    # orchestrator installed themselves.
+    runtime_paths: Mapping[str, str] = field(default_factory=dict)
+    runtime_digests: Mapping[str, str] = field(default_factory=dict)
     code_digest: str = ""  # of the installed code: services restart when it changes
 
 
@@ -139,15 +141,14 @@ def host_variables(
         else vobox_config(site, machine, machines, facts)
     )
     vobox = machine.role == Role.VOBOX
-    runtime = "" if local else facts.runtime_digest[:16]
+    digest = facts.runtime_digests.get(machine.role, "")
+    runtime = "" if local else digest[:16]
     python = facts.python if local else facts.remote_python
-    # What Ansible copies lies in our root until it is in place: `down` leaves no folder of it.
-    ansible = {} if local else {"ansible_remote_tmp": f"{machine.root}/run/ansible"}
+    ansible = {}
     if runtime:
         python = f"{RUNTIMES}/{runtime}/bin/python3"
-        # A host needs neither a Python nor an sftp server of its own.
-        ansible |= {"ansible_python_interpreter": python, "ansible_ssh_transfer_method": "piped"}
-    code = facts.code_digest if local else facts.runtime_digest
+        ansible = {"ansible_python_interpreter": python}  # a host needs no Python of its own
+    code = facts.code_digest if local else digest
     return {
         **machine.connection,
         **ansible,
@@ -158,7 +159,7 @@ def host_variables(
         "orchestrate_root": machine.root,
         "orchestrate_address": machine.address,
         "orchestrate_python": python,
-        "orchestrate_runtime_archive": facts.runtime_path if runtime else "",
+        "orchestrate_runtime_archive": facts.runtime_paths.get(machine.role, "") if runtime else "",
         "orchestrate_runtime": f"{RUNTIMES}/{runtime}" if runtime else "",
         "orchestrate_config": config,
         "orchestrate_inputs": digest_of([config, trust.fingerprint, code, python])[:16],
@@ -169,6 +170,7 @@ def host_variables(
         "orchestrate_token_signing": trust.token_signing or "",
         "agent_file_source": facts.agent_path if vobox else "",
         "agent_file_name": facts.agent_name if vobox else "",
+        "agent_file_sha256": facts.agent_sha256 if vobox else "",
     }
 
 
@@ -178,11 +180,10 @@ _PLACES = ("orchestrate_ca", "orchestrate_certificate", "orchestrate_key", "orch
            "ansible_ssh_common_args", "ansible_python_interpreter")  # fmt: skip
 
 
-def role_digest(variables: Mapping[str, Any], roles: str, facts: Facts) -> str:
+def role_digest(variables: Mapping[str, Any], roles: str) -> str:
     """Of everything that configures the machine: ``roles`` is the digest of the playbooks' content."""
     told = {key: value for key, value in variables.items() if key not in _PLACES}
-    agent = facts.agent_sha256 if variables.get("agent_file_source") else ""
-    return digest_of([told, roles, agent])
+    return digest_of([told, roles])
 
 
 def inventory(hosts: Mapping[str, Mapping[str, Any]], shared: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from orchestrator.configure.model import (
     Configurator,
     Machines,
     Outcome,
-    Runtime,
+    Runtimes,
     TargetLike,
     Trust,
 )  # fmt: skip
@@ -40,7 +40,7 @@ class SiteConfigurator:
         machines: Machines,
         trust: Trust,
         agent_file: Callable[[], AgentFile | None],
-        runtime: Runtime | None,
+        runtimes: Runtimes | None,
         python: str,
         remote_python: str,
         admins: Sequence[str],
@@ -52,7 +52,7 @@ class SiteConfigurator:
         self._machines = machines
         self._trust = trust
         self._agent_file = agent_file
-        self._runtime = runtime
+        self._runtimes = runtimes
         self._python = python
         self._remote_python = remote_python
         self._admins = tuple(admins)
@@ -64,7 +64,7 @@ class SiteConfigurator:
         if target.role == Role.WORKER or not target.machine.address:
             return ""
         facts = self._facts((target,))
-        return self._digest(self._variables(target.machine, facts), facts)
+        return self._digest(self._variables(target.machine, facts))
 
     def user_data(self, name: str, group: str) -> str:
         """The context of the worker ``name``; "" for a pet."""
@@ -93,7 +93,7 @@ class SiteConfigurator:
         hosts: dict[str, dict[str, Any]] = {}
         for target in targets:
             variables = self._variables(target.machine, facts)
-            hosts[target.machine.name] = variables | {"orchestrate_digest": self._digest(variables, facts)}
+            hosts[target.machine.name] = variables | {"orchestrate_digest": self._digest(variables)}
         shared = {"orchestrate_templates": str(shipped("templates")), "orchestrate_wait": self._wait}
         yield from ansible.run(pure.inventory(hosts, shared), list(hosts), self._state, self._progress)
 
@@ -122,15 +122,15 @@ class SiteConfigurator:
         )
         return pure.host_variables(self._site, machine, self._machines(), facts, trust)
 
-    def _digest(self, variables: dict[str, Any], facts: pure.Facts) -> str:
-        return pure.role_digest(variables, content.roles_digest(variables["orchestrate_role"]), facts)
+    def _digest(self, variables: dict[str, Any]) -> str:
+        return pure.role_digest(variables, content.roles_digest(variables["orchestrate_role"]))
 
     def _facts(self, targets: Sequence[TargetLike], *, deliver: bool = False) -> pure.Facts:
-        """The agent file and the runtime are asked for only where they go: making them takes seconds. The
+        """The agent file and the runtimes are asked for only where they go: making them takes seconds. A
         runtime itself is made only when it is going to be delivered."""
         agent = self._agent_file() if any(target.role == Role.VOBOX for target in targets) else None
-        remote = any(target.machine.connection.get("ansible_connection") != "local" for target in targets)
-        runtime = self._runtime if remote else None
+        remote = {t.role for t in targets if t.machine.connection.get("ansible_connection") != "local"}
+        runtimes = {role: self._runtimes(role) for role in remote} if self._runtimes else {}
         return pure.Facts(
             python=self._python,
             remote_python=self._remote_python,
@@ -139,8 +139,8 @@ class SiteConfigurator:
             agent_name=agent.path.name if agent else "",
             agent_path=str(agent.path.resolve()) if agent else "",
             agent_sha256=agent.sha256 if agent else "",
-            runtime_path=str(runtime.path()) if runtime and deliver else "",
-            runtime_digest=runtime.digest if runtime else "",
+            runtime_paths={role: str(each.path()) for role, each in runtimes.items() if deliver},
+            runtime_digests={role: each.digest for role, each in runtimes.items()},
             code_digest=content.code_digest(),
         )
 
@@ -173,15 +173,15 @@ def make_configurator(
     trust: Trust,
     agent_file: Callable[[], AgentFile | None],
     *,
-    runtime: Runtime | None = None,
+    runtimes: Runtimes | None = None,
     python: str = sys.executable,
     remote_python: str = "/usr/bin/python3",
     admins: Sequence[str] = (),
     progress: ansible.Progress | None = None,
     wait: int = WAIT,
 ) -> Configurator:
-    """The configurator of ``site``. ``python`` runs the programs here, on other hosts the ``runtime`` that is
-    delivered to them; without one their ``remote_python`` must have orchestrator installed.
+    """The configurator of ``site``. ``python`` runs the programs here, on other hosts the one of ``runtimes``
+    that is delivered to them; without these their ``remote_python`` must have orchestrator installed.
     ``progress`` is told (machine, task) as tasks begin, from the caller's thread; a program that does not
     stay up within ``wait`` seconds fails its machine."""
     return SiteConfigurator(
@@ -190,7 +190,7 @@ def make_configurator(
         machines,
         trust,
         agent_file,
-        runtime,
+        runtimes,
         python,
         remote_python,
         admins,

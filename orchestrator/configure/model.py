@@ -87,7 +87,7 @@ class AgentFile(Protocol):
 
 
 class Runtime(Protocol):
-    """What a host needs to run our services that has nothing of ours: a tar.gz with bin/python3 in it."""
+    """What a host needs to run the services of a role that has nothing of ours: a tar.gz with bin/python3 in it."""
 
     @property
     def digest(self) -> str:
@@ -126,3 +126,4 @@ class Renders(Protocol):
 
 
 Machines = Callable[[], Sequence[Machine]]
+Runtimes = Callable[[str], Runtime]  # of a role; the same one again for the same role

@@ -1,6 +1,7 @@
 """Structured logs: one JSON object a line in a file of the service's own, never through a pipe.
 
-A supervised service must survive its supervisor, so it does not log to the supervisor's pipe.
+A supervised service must survive its supervisor, so it does not log to the supervisor's pipe. structlog, which
+loads rich for colours that a file has not, is imported by who logs.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-import structlog
+if TYPE_CHECKING:
+    import structlog
 
 
 def configure(file: Path | None = None, level: int = logging.INFO) -> None:
     """All later logging of this process goes to ``file`` (appended), or to stderr when None."""
+    import structlog
+
     out: TextIO = sys.stderr
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -45,5 +49,7 @@ def configure(file: Path | None = None, level: int = logging.INFO) -> None:
 
 def get(name: str) -> structlog.typing.FilteringBoundLogger:
     """A logger that carries ``service=name``."""
+    import structlog
+
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(service=name)
     return logger

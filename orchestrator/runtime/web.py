@@ -8,15 +8,17 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from orchestrator.errors import GridError, NotAllowed, TemporaryError, UserError
+
+if TYPE_CHECKING:
+    import uvicorn
 
 LARGEST_BODY = 16 << 20  # bytes of a call; files travel as streams
 Handler = Callable[[Request], Awaitable[Any]]
@@ -174,6 +176,8 @@ def server(app: Starlette, tls: TlsFiles | None) -> uvicorn.Server:
 
     ``tls`` is None only where signed public content is served.
     """
+    import uvicorn  # with click: not for those who check tokens and serve nobody
+
     config = uvicorn.Config(
         app,
         loop="uvloop",

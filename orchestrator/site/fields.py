@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
+import textwrap
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from orchestrator.errors import UserError
 from orchestrator.units import Bytes, Seconds, parse_duration, parse_size
@@ -23,9 +35,35 @@ FQRN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])
 
 
 class Model(BaseModel):
-    """Frozen, no unknown keys, and the text under each field is its description."""
+    """Frozen, no unknown keys, and the text under each field is its description in the JSON Schema.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    pydantic would look for these texts, and build each model's validator, whenever a program starts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        found = handler(core)
+        texts = _descriptions(cls)
+        for name, schema in handler.resolve_ref_schema(found).get("properties", {}).items():
+            schema.setdefault("description", texts[name])
+        return found
+
+
+def _descriptions(model: type[Model]) -> dict[str, str]:
+    """Field → the text under it in the source of ``model``, or of the class that it has the field from."""
+    found: dict[str, str] = {}
+    for part in reversed(model.__mro__):
+        if issubclass(part, Model):
+            tree = ast.parse(textwrap.dedent(inspect.getsource(part))).body[0]
+            for field, text in itertools.pairwise(ast.iter_child_nodes(tree)):
+                match field, text:
+                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
+                        value=ast.Constant(value=str(said))
+                    ):
+                        found[name] = inspect.cleandoc(said)
+    return found
 
 
 def _duration(value: Any) -> Seconds:

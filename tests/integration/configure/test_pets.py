@@ -221,6 +221,16 @@ def test_life_of_pets(world: World) -> None:
     assert all(pid != before[name] for name, pid in world.pids(vobox).items())
     assert world.pids(central) == on_central
 
+    # So is an agent file that differs, and one that nobody wants; no program reads it at its start: none restarts.
+    mended_pids, folder = world.pids(vobox), f"{vobox.root}/data/www/agent"
+    world.run(vobox, f"echo >>{folder}/agent-1; chmod 600 {folder}/agent-1; touch {folder}/agent-0")
+    assert set(_apply(configurator, world)["try-vobox-1"].changed) == {
+        f"data/www/agent/agent-{number}" for number in (0, 1)
+    }
+    assert world.run(vobox, f"cat {folder}/agent-1") == world.agent.path.read_text()
+    assert world.run(vobox, f"stat -c %a {folder}/* && ls -A {folder}").split() == ["755", "agent-1"]
+    assert world.pids(vobox) == mended_pids
+
     # The site spec loses a CE: its program and its file go.
     fewer = world.configurator(computing_elements={})
     assert fewer.digest(Target(vobox, "vobox", "vobox")) != configurator.digest(
@@ -232,7 +242,7 @@ def test_life_of_pets(world: World) -> None:
 
     # The supervisor is killed: its programs live on, the machine is stopped; create starts it again.
     world.run(vobox, f"kill -9 $(cat {vobox.root}/run/supervisord.pid)")
-    assert world.machine("vobox").state is MachineState.STOPPED
+    _until(lambda: world.machine("vobox").state is MachineState.STOPPED)
     assert world.pids(vobox)
     world.provider.create(MachineSpec("try-vobox-1", "vobox", "vobox"))
     assert world.machine("vobox").state is MachineState.RUNNING

@@ -86,7 +86,7 @@ def _digest(
 ) -> str:
     spec = Site.model_validate(_SITE | site)
     machines = tuple(machine if known.name == machine.name else known for known in ALL)
-    return pure.role_digest(pure.host_variables(spec, machine, machines, facts, trust), "roles", facts)
+    return pure.role_digest(pure.host_variables(spec, machine, machines, facts, trust), "roles")
 
 
 def test_digest_stays_while_only_places_change() -> None:
@@ -119,8 +119,8 @@ def test_another_groups_agent_does_not_touch_central() -> None:
 def test_runtime_is_only_for_other_hosts() -> None:
     facts = replace(
         FACTS,
-        runtime_path="/r.tar.gz",
-        runtime_digest="0123456789abcdef0123",
+        runtime_paths={"vobox": "/r.tar.gz", "central": "/c.tar.gz"},
+        runtime_digests={"vobox": "0123456789abcdef0123", "central": "ff"},
         remote_python="/usr/bin/python3",
     )
     far = replace(VOBOX, connection={"ansible_connection": "ssh", "orchestrate_manager": "systemd"})
@@ -128,11 +128,9 @@ def test_runtime_is_only_for_other_hosts() -> None:
     variables = pure.host_variables(SITE, far, ALL, facts, TRUST)
     assert variables["orchestrate_python"] == "/opt/orchestrate/runtime/0123456789abcdef/bin/python3"
     assert variables["orchestrate_runtime_archive"] == "/r.tar.gz"
-    seen = pure.host_variables(SITE, far, ALL, replace(facts, runtime_path=""), TRUST)
-    assert pure.role_digest(seen, "r", facts) == pure.role_digest(variables, "r", facts), (
-        "as when it is delivered"
-    )
-    bare = pure.host_variables(SITE, far, ALL, replace(facts, runtime_digest=""), TRUST)
+    seen = pure.host_variables(SITE, far, ALL, replace(facts, runtime_paths={}), TRUST)
+    assert pure.role_digest(seen, "r") == pure.role_digest(variables, "r"), "as when it is delivered"
+    bare = pure.host_variables(SITE, far, ALL, replace(facts, runtime_digests={}), TRUST)
     assert bare["orchestrate_python"] == "/usr/bin/python3"
 
 

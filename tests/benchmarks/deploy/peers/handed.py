@@ -45,11 +45,11 @@ def handed(farm: Farm, folder: Path, voboxes: int, workers: int) -> dict[str, di
     site = load(farm.grid.file)
     state = state_directory(farm.grid.file, site)
     trust, agent = trust_of(site, state), agent_file(farm.grid.cache)
-    runtime = RuntimeArchive(farm.grid.cache)
+    runtime = RuntimeArchive(farm.grid.cache, "vobox")
     archive = runtime.path()
     facts = inventory.Facts(
         python="", admins=admins_of(state, False), agent_name=agent.path.name, agent_path=str(agent.path),
-        agent_sha256=agent.sha256, runtime_path=str(archive), runtime_digest=runtime.digest,
+        agent_sha256=agent.sha256, runtime_paths={"vobox": str(archive)}, runtime_digests={"vobox": runtime.digest},
     )  # fmt: skip
     central = _machine("central", "central", farm.hosts[0])
     made = [_machine(f"vobox{n}", "vobox", farm.hosts[n]) for n in range(1, voboxes + 1)]

@@ -5,6 +5,7 @@ They live in a virtual environment of their own under the cache directory, made 
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import orchestrator
 from orchestrator.agent.bundle import agent_file
 from orchestrator.wiring.runtime_archive import RuntimeArchive
 from peers.handed import HERE, Values
@@ -26,10 +28,13 @@ def cache() -> Path:
 
 
 def prepare() -> None:
-    """The peers' programs, the agent file and the runtime are made: no tool is charged for it."""
+    """The peers' programs, the agent file and the runtime are made, and our modules compiled as pip compiled
+    theirs: no tool is charged for it."""
     environment(cache())
+    compileall.compile_dir(Path(orchestrator.__file__).parent, quiet=1)
     agent_file(cache())
-    RuntimeArchive(cache()).path()
+    for role in ("central", "vobox"):
+        RuntimeArchive(cache(), role).path()
 
 
 def environment(folder: Path) -> Path:

@@ -1,4 +1,3 @@
-#!/usr/bin/python
 """Make the programs of a machine run as their files say, by supervisord or systemd.
 
 What is new is started, what is no longer wanted is stopped, and only what changed is restarted: its
@@ -15,23 +14,12 @@ import subprocess
 import time
 import xmlrpc.client
 
-from ansible.module_utils.basic import AnsibleModule
-
-ARGUMENTS = {
-    "root": {"type": "str", "required": True},
-    "site": {"type": "str", "required": True},
-    "manager": {"type": "str", "choices": ["supervisor", "systemd"], "required": True},
-    "programs": {"type": "list", "elements": "dict", "required": True},
-    "inputs": {"type": "str", "required": True},
-    "restart": {"type": "bool", "default": False},
-    "wait": {"type": "int", "default": 20},
-}
 UP, DOWN = {"RUNNING"}, {"STOPPED", "EXITED", "FATAL", "UNKNOWN"}
 
 
 def environment(pid):
     try:
-        with open("/proc/%d/environ" % pid, "rb") as content:
+        with open(f"/proc/{pid}/environ", "rb") as content:
             return set(content.read().decode(errors="replace").split("\0"))
     except OSError:
         return set()
@@ -54,7 +42,7 @@ class Transport(xmlrpc.client.Transport):
         super().__init__()
         self.path = path
 
-    def make_connection(self, host):
+    def make_connection(self, host):  # noqa: ARG002
         return Connection(self.path)
 
 
@@ -80,7 +68,7 @@ class Supervisor:
             return False
         start = os.path.join(self.root, "bin/start")
         if not os.path.exists(start):
-            raise RuntimeError("the supervisor of %s does not run; start the machine first" % self.root)
+            raise RuntimeError(f"the supervisor of {self.root} does not run; start the machine first")
         subprocess.run([start], check=True, capture_output=True, timeout=60)
         return True
 
@@ -91,13 +79,13 @@ class Supervisor:
         return found
 
     def until(self, names, states, seconds=30):
-        deadline = time.time() + seconds
-        while time.time() < deadline:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
             now = self.states()
             if all(state in states for name in names for state, _ in now.get(name, ())):
                 return
             time.sleep(0.05)
-        raise RuntimeError("did not stop within %d s: %s" % (seconds, ", ".join(sorted(names))))
+        raise RuntimeError(f"did not stop within {seconds} s: {', '.join(sorted(names))}")
 
     def update(self, programs, restart):
         added, changed, removed = (set(names) for names in self.rpc.reloadConfig()[0])
@@ -121,7 +109,11 @@ class Supervisor:
 
     def not_up(self, programs):
         now = self.states()
-        return [p["name"] for p in programs if not now.get(p["name"]) or any(s not in UP for s, _ in now[p["name"]])]
+        return [
+            p["name"]
+            for p in programs
+            if not now.get(p["name"]) or any(s not in UP for s, _ in now[p["name"]])
+        ]
 
 
 class Systemd:
@@ -132,19 +124,19 @@ class Systemd:
 
     def __init__(self, root, site, inputs):
         self.root = root
-        self.prefix = "orchestrate-%s-" % site
+        self.prefix = f"orchestrate-{site}-"
         self.inputs = inputs
 
     def systemctl(self, *arguments):
         done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, timeout=120)
         if done.returncode != 0:
-            raise RuntimeError("systemctl %s: %s" % (" ".join(arguments), done.stderr.strip()))
+            raise RuntimeError(f"systemctl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
 
     def units(self, program):
         count = program["processes"]
-        names = [program["name"]] if count == 1 else ["%s-%d" % (program["name"], n) for n in range(1, count + 1)]
-        return [self.prefix + name + ".service" for name in names]
+        numbers = [""] if count == 1 else [f"-{number}" for number in range(1, count + 1)]
+        return [f"{self.prefix}{program['name']}{number}.service" for number in numbers]
 
     def show(self, units):
         blocks = self.systemctl("show", "-p", self.SEEN, *units).strip().split("\n\n")
@@ -155,7 +147,7 @@ class Systemd:
         """Units of this machine that are not wanted. The name alone does not tell: another site's may begin alike."""
         for path in glob.glob(os.path.join(self.FOLDER, glob.escape(self.prefix) + "*.service")):
             with open(path) as unit:
-                mine = '"ORCHESTRATE_MACHINE=%s"' % self.root in unit.read()
+                mine = f'"ORCHESTRATE_MACHINE={self.root}"' in unit.read()
             if mine and os.path.basename(path) not in wanted:
                 yield path
 
@@ -201,27 +193,15 @@ def tail(root, name):
         return "(no log)"
 
 
-def main():
-    module = AnsibleModule(argument_spec=ARGUMENTS)
-    root, programs = module.params["root"], module.params["programs"]
-    try:
-        if module.params["manager"] == "systemd":
-            manager = Systemd(root, module.params["site"], module.params["inputs"])
-        else:
-            manager = Supervisor(root)
-        done = manager.update(programs, module.params["restart"])
-        deadline = time.time() + module.params["wait"]
-        down = manager.not_up(programs)
-        while down and time.time() < deadline:
-            time.sleep(0.1)
-            down = manager.not_up(programs)
-    except (RuntimeError, OSError, subprocess.SubprocessError, xmlrpc.client.Error) as error:
-        module.fail_json(msg=str(error))
-    if down:
-        logs = "\n".join("--- %s.log\n%s" % (name, tail(root, name)) for name in down)
-        module.fail_json(msg="does not stay up: %s\n%s" % (", ".join(down), logs))
-    module.exit_json(changed=bool(done), what=done)
-
-
-if __name__ == "__main__":
-    main()
+def run(root, site, manager, programs, inputs, restart, wait):
+    """What was started, restarted or stopped. ``restart``: what they read was changed just now, so that all are
+    restarted that read. Fails when one does not stay up within ``wait`` seconds."""
+    chosen = Systemd(root, site, inputs) if manager == "systemd" else Supervisor(root)
+    done = chosen.update(programs, restart)
+    deadline = time.monotonic() + wait
+    while down := chosen.not_up(programs):
+        if time.monotonic() > deadline:
+            logs = "\n".join(f"--- {name}.log\n{tail(root, name)}" for name in down)
+            raise RuntimeError(f"does not stay up: {', '.join(down)}\n{logs}")
+        time.sleep(0.05)
+    return done
