@@ -26,7 +26,7 @@ FOLDED = ("libtorrent", "isal")
 UNUSED = (
     "sqlite3", "_sqlite3", "decimal", "_decimal", "_pydecimal", "fractions", "statistics", "zoneinfo", "_zoneinfo",
     "xml", "xmlrpc", "pyexpat", "_elementtree", "plistlib", "html", "cmath", "_multibytecodec",
-    "unittest", "doctest", "pydoc", "pdb", "bdb", "cmd", "code", "codeop", "trace", "profile", "cProfile", "pstats",
+    "_lsprof", "_multiprocessing", "_posixshmem", "_statistics", "unittest", "doctest", "pydoc", "pdb", "bdb", "cmd", "code", "codeop", "trace", "profile", "cProfile", "pstats",
     "multiprocessing", "socketserver", "ftplib", "imaplib", "smtplib", "poplib", "mailbox", "asyncore", "asynchat",
     "optparse", "difflib", "pickletools", "modulefinder", "wave", "colorsys", "webbrowser", "_pyio", "turtle",
     "lib2to3", "filecmp", "fileinput", "mailcap", "rlcompleter", "pipes", "sched", "shelve", "tabnanny",

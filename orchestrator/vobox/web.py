@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -22,6 +22,8 @@ class _Public(StaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         answer = await super().get_response(path, scope)
+        if isinstance(answer, FileResponse):
+            answer.chunk_size = 2**20  # agent files and releases: each chunk costs a change of threads
         if Path(path).name.startswith(".cvmfs"):
             # The manifest is what tells that there is something new.
             answer.headers["Cache-Control"] = "max-age=5"

@@ -3,8 +3,8 @@
     TREE/bin/python3              launcher (/bin/sh): the only thing to start
     TREE/libexec/python           the interpreter
     TREE/lib/ld-linux-…, *.so.*   the C library's loader, and every shared library
-    TREE/lib/python311.zip        standard library
-    TREE/lib/python3.11/          lib-dynload, site-packages
+    TREE/lib/python311.zip        modules of the standard library and of packages that are modules alone
+    TREE/lib/python3.11/          lib-dynload, site-packages with all others
 
 A program that a wheel brings (an ELF executable) becomes NAME.elf beside a /bin/sh script NAME that starts
 it by the tree's loader, so it too needs no C library of its host, whatever that one's version.

@@ -98,15 +98,30 @@ def wanted(name: str, exclude: Collection[str]) -> bool:
 
 
 def zip_together(home: Path) -> None:
-    """The code files in ``home`` (lib/pythonX.Y), site-packages aside, stand in one file beside it, where Python
-    looks by itself: hundreds of files less to unpack and to find. Not compressed: what holds the tree is.
+    """The modules in ``home`` (lib/pythonX.Y), those of packages that are nothing but modules too, stand in one file
+    beside it, where Python looks by itself: to make and to find many small files is most of unpacking a tree.
+    Not compressed: what holds the tree is.
     """
+    site = home / "site-packages"
+    parts = [path for path in site.iterdir() if _plain(path)] if site.exists() else []
+    found = {path.relative_to(site): path for part in parts for path in (part, *part.rglob("*"))}
+    found |= {path.relative_to(home): path for path in home.rglob("*.pyc") if site not in path.parents}
     archive = home.with_name(f"python{sys.version_info.major}{sys.version_info.minor}.zip")
     with zipfile.ZipFile(archive, "w") as together:
-        for path in sorted(path for path in home.rglob("*.pyc") if "site-packages" not in path.parts):
-            # An entry without a time is of 1980: the same bytes every time.
-            together.writestr(zipfile.ZipInfo(path.relative_to(home).as_posix()), path.read_bytes())
-            path.unlink()
+        for relative, path in sorted(found.items()):
+            if path.is_file():
+                # An entry without a time is of 1980: the same bytes every time.
+                together.writestr(zipfile.ZipInfo(relative.as_posix()), path.read_bytes())
+                path.unlink()
     for folder in sorted((path for path in home.rglob("*") if path.is_dir()), reverse=True):
         if not any(folder.iterdir()) and folder.name != "lib-dynload":  # a landmark Python looks for
             folder.rmdir()
+
+
+def _plain(part: Path) -> bool:
+    """Whether an entry of site-packages is nothing but modules, or words about a package."""
+    if part.is_dir():
+        return part.suffix == ".dist-info" or all(
+            path.suffix == ".pyc" for path in part.rglob("*") if path.is_file()
+        )
+    return part.suffix == ".pyc"

@@ -14,12 +14,14 @@ from orchestrator.agent import bundle
 
 # Imports every module that travels, and tells which of them miss something of the standard library.
 IMPORT_ALL = """
-import importlib, json, pathlib, sys
+import importlib, json, pathlib, sys, zipfile
+zipped = next(path for path in sys.path if path.endswith(".zip"))
 site = next(path for path in sys.path if path.endswith("site-packages"))
+files = [str(file.relative_to(site)) for file in pathlib.Path(site).rglob("*.pyc")] + zipfile.ZipFile(zipped).namelist()
 missing, done = [], 0
-for file in sorted(pathlib.Path(site).rglob("*.pyc")):
-    name = ".".join(file.relative_to(site).with_suffix("").parts).removesuffix(".__init__")
-    if name.endswith("__main__"):
+for file in sorted(files):
+    name = file.removesuffix(".pyc").replace("/", ".").removesuffix(".__init__")
+    if not file.endswith(".pyc") or name.partition(".")[0] in sys.stdlib_module_names or name.endswith("__main__"):
         continue
     try:
         importlib.import_module(name)
