@@ -157,9 +157,9 @@ SELECT 1 FROM grid.task WHERE id = %(task)s AND deadline < clock_timestamp()
 UPDATE grid.task SET deadline = NULL WHERE id = %(task)s
 
 -- name: next_deadline
--- Seconds until the next deadline of this kind, at least 0; NULL when there is none.
+-- Seconds until the next deadline of this kind, at least 0; no row when there is none (greatest takes NULL for 0).
 SELECT greatest(0, extract(epoch FROM min(deadline) - clock_timestamp()))::float8 AS seconds
-  FROM grid.task WHERE deadline IS NOT NULL AND kind = %(kind)s
+  FROM grid.task WHERE deadline IS NOT NULL AND kind = %(kind)s HAVING min(deadline) IS NOT NULL
 
 -- name: events
 SELECT seq, extract(epoch FROM at)::float8 AS at, attempt, old, new, actor, reason

@@ -15,6 +15,7 @@ from orchestrator.classads import Ad
 from orchestrator.errors import PermanentError, TemporaryError
 from orchestrator.jobs import model
 from orchestrator.jobs.kind import JobKind
+from orchestrator.jobs.optimizer import SWEEP, Optimizer
 from orchestrator.runtime.sql import Database
 from orchestrator.states import IllegalTransition
 from orchestrator.tasks import store
@@ -25,7 +26,7 @@ from orchestrator.tasks.manager import Manager
 from orchestrator.tasks.model import Beat, Report
 from orchestrator.tasks.store import SQL, New
 
-from .conftest import Grid, job_token, machine, recount
+from .conftest import DEFAULTS, Files, Grid, job_token, machine, recount
 
 SPEC = {"jdl": {"TTL": 60, "Executable": "x"}, "own": ""}
 KIND = JobKind(None)
@@ -162,6 +163,14 @@ async def test_no_match_answers_ask_for_ever_longer_waits(database: Database) ->
     broker = broker_on(database)
     waits = [(await broker.claim("CERN", machine(), 1, 0.0, "")).retry_in for _ in range(8)]
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+
+
+async def test_a_queue_without_deadlines_is_looked_at_once_a_sweep(
+    database: Database, manager: Manager
+) -> None:
+    assert await manager.lapse(KIND) is None
+    optimizer = Optimizer(database, manager, Files(), DEFAULTS)
+    assert await optimizer.step() == SWEEP
 
 
 async def test_compare_and_set_lets_one_of_two_movers_win(database: Database, manager: Manager) -> None:
