@@ -8,9 +8,9 @@ the clock starts and count for nobody. Of the 20 hosts one becomes the site's VO
 
 The same state, compared on every host after each tool's first run (``same``):
 
-- VO box: the runtime (one archive of 48 MB) unpacked, certificates and keys, configuration, the supervisor and
+- VO box: the runtime (one archive of 30 MB) unpacked, certificates and keys, configuration, the supervisor and
   its programs' files, the agent file in the public web folder; its services run and answer.
-- worker: the folders, the VO's CA, its record, the agent file (20 MB, fetched from the VO box, checked by its
+- worker: the folders, the VO's CA, its record, the agent file (18 MB, fetched from the VO box, checked by its
   SHA-256), its configuration with a token of its own; its agent's loop runs, and it asked central for work.
 
 What is rendered, signed or built is handed to the peers ready-made (peers/handed.py): they only deliver. Our own
