@@ -14,7 +14,7 @@ from orchestrator.errors import GridError, TemporaryError
 from orchestrator.providers.base import Machine, MachineState
 from orchestrator.runtime.clock import each
 
-_FIRST, _LONGEST, _GROWTH = 0.25, 5.0, 1.2  # seconds between looks at machines that do not answer
+_FIRST, _LONGEST, _GROWTH = 0.1, 5.0, 1.2  # seconds between looks at machines that do not answer
 _EACH = 0.002  # seconds more for each of many
 _ASKERS = 16
 

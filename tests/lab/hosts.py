@@ -222,7 +222,7 @@ def _remove_group(name: str, seconds: float = 5.0) -> None:
         time.sleep(0.02)
 
 
-def _wait_for_ssh(host: Host, seconds: float = 20.0) -> None:
+def _wait_for_ssh(host: Host, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(OSError), socket.create_connection((host.address, 22), 1) as answer:

@@ -16,8 +16,8 @@ files (no compilation at start, also on read-only media): tracebacks name file a
 from __future__ import annotations
 
 import _ssl
-import gzip
 import json
+import lzma
 import os
 import re
 import shutil
@@ -33,6 +33,11 @@ from orchestrator.errors import PermanentError, UserError
 from orchestrator.runtime.relocatable import compiler, elf, launcher, libraries, packages, stdlib
 from orchestrator.runtime.relocatable.launcher import Launcher
 
+LIB = "lib"  # the shared libraries' folder
+PACKING = [
+    {"id": lzma.FILTER_X86},
+    {"id": lzma.FILTER_LZMA2, "preset": 2},
+]  # a higher one takes long for little
 EXTENSION = re.compile(r"(\.cpython-[^/]*|\.abi3)?\.so$")
 
 
@@ -123,12 +128,13 @@ class _Builder:
                 self.add(f"{self.stdlib}/{path.relative_to(here).as_posix()}", path)
         if (licence := here / "LICENSE.txt").exists():
             self.copy(f"{self.stdlib}/LICENSE.txt", licence)
+        folded: dict[str, Path] = {}
         for name in names:
             for relative, path in packages.files(name):
                 if any(fnmatchcase(relative, pattern) for pattern in self.exclude):
                     continue
                 if name in self.folded and EXTENSION.search(path.name) and elf.is_elf(path):
-                    self.fold(f"{site}/{relative}", path)
+                    folded[f"{site}/{relative}"] = path
                 else:
                     self.add(f"{site}/{relative}", path, wrap=True)
         for relative, path in sorted(extra.items()):
@@ -142,8 +148,9 @@ class _Builder:
             program.chmod(0o755)
         self.add("libexec/python", python)
         for name, path in libraries.collect(loader, self.binaries).items():
-            self.copy_binary(f"lib/{name}", path)
-        self.copy_binary(f"lib/{loader.name}", loader)
+            self.copy_binary(f"{LIB}/{name}", path)
+        self.copy_binary(f"{LIB}/{loader.name}", loader)
+        self.fold(folded)
         (self.root / self.stdlib / "lib-dynload").mkdir(exist_ok=True)  # a landmark Python looks for
         self.compile()
         stdlib.zip_together(self.root / self.stdlib)
@@ -165,12 +172,23 @@ class _Builder:
         else:
             self.copy(relative, source)
 
-    def fold(self, relative: str, source: Path) -> None:
-        """The extension module ``source``, packed, and in its place a module that unpacks and loads it."""
-        self.binaries.append(source)
-        packed = self.place(f"{relative}.gz")
-        packed.write_bytes(gzip.compress(elf.slim(source.read_bytes(), source), 9, mtime=0))
-        self.write(EXTENSION.sub(".py", relative), launcher.unfolding(packed.name))
+    def fold(self, folded: Mapping[str, Path]) -> None:
+        """Extension modules, packed, and in place of each a module that unpacks and loads it; so are the libraries
+        that they alone need."""
+        common = libraries.collect(self.loader, self.binaries)
+        own = libraries.collect(self.loader, folded.values()).items() - common.items()
+        for name, path in own:
+            self.pack(f"{LIB}/{name}.xz", path)
+        for relative, source in folded.items():
+            packed = self.pack(f"{relative}.xz", source)
+            needed = libraries.needs(self.loader, source).found
+            names = [f"{name}.xz" for name, _ in sorted(own) if name in needed]
+            self.write(EXTENSION.sub(".py", relative), launcher.unfolding(packed.name, names))
+
+    def pack(self, relative: str, source: Path) -> Path:
+        packed = self.place(relative)
+        packed.write_bytes(lzma.compress(elf.slim(source.read_bytes(), source), filters=PACKING))
+        return packed
 
     def write(self, relative: str, text: str) -> None:
         """A source of our making, to be compiled."""

@@ -4,7 +4,7 @@ for a folded extension module."""
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 # -I: neither the environment nor the working directory of the host gets into the interpreter;
@@ -68,35 +68,42 @@ if (packages := sys.prefix + {"/" + stdlib + "/site-packages"!r}) not in sys.pat
 """
 
 
-def unfolding(packed: str) -> str:
-    """Stands for an extension module kept in the file ``packed`` (gzip) beside it: the first import unpacks it
-    there, so that it is found by itself from then on, and loads it. Where nothing can be written, it is
-    unpacked for this process alone. Many may import it at once.
+def unfolding(packed: str, libraries: Sequence[str]) -> str:
+    """Stands for an extension module kept in the file ``packed`` (xz) beside it: the first import unpacks it and the
+    ``libraries`` that it alone needs (packed files in ``lib/``) there, so that they are found by themselves from
+    then on, and loads it. Where nothing can be written, they are unpacked for this process alone. Many may
+    import it at once.
     """
-    return f"""import gzip, os, shutil, sys, tempfile
+    return f"""import ctypes, lzma, os, shutil, sys, tempfile
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 
-def _unfolded():
-    here = os.path.dirname(__file__)
+def _unfolded(packed, load):
+    whole = packed.removesuffix(".xz")
     try:
-        part, whole = tempfile.mkstemp(dir=here), os.path.join(here, {packed.removesuffix(".gz")!r})
+        part = tempfile.mkstemp(dir=os.path.dirname(packed))
     except OSError:
-        part, whole = tempfile.mkstemp(), ""
+        part = tempfile.mkstemp()
+        whole = part[1]
     try:
-        with gzip.open(os.path.join(here, {packed!r})) as packed, open(part[0], "wb") as out:
-            shutil.copyfileobj(packed, out, 2**20)
+        with lzma.open(packed) as content, open(part[0], "wb") as out:
+            shutil.copyfileobj(content, out, 2**20)
             os.fchmod(out.fileno(), 0o755)
             os.fsync(out.fileno())
-        if whole:
-            os.replace(part[1], whole)
-        loader = ExtensionFileLoader(__name__, whole or part[1])
-        spec = spec_from_file_location(__name__, loader.path, loader=loader)
-        module = sys.modules[__name__] = module_from_spec(spec)
-        loader.exec_module(module)
+        os.replace(part[1], whole)
+        return load(whole)
     finally:
         if os.path.exists(part[1]):
             os.unlink(part[1])
 
-_unfolded()
+def _load(path):
+    loader = ExtensionFileLoader(__name__, path)
+    spec = spec_from_file_location(__name__, path, loader=loader)
+    module = sys.modules[__name__] = module_from_spec(spec)
+    loader.exec_module(module)
+
+for _library in {list(libraries)!r}:
+    if not os.path.exists(os.path.join(sys.prefix, "lib", _library.removesuffix(".xz"))):
+        _unfolded(os.path.join(sys.prefix, "lib", _library), ctypes.CDLL)
+_unfolded(os.path.join(os.path.dirname(__file__), {packed!r}), _load)
 """

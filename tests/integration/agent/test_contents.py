@@ -57,7 +57,7 @@ def python(home: Path, program: str, **env: str) -> str:
 
 
 def packed(home: Path) -> list[Path]:
-    return sorted(home.rglob("*.so.gz"))
+    return sorted(home.rglob("*.so.xz"))
 
 
 def test_a_start_unfolds_nothing_and_the_first_import_does_it_once(home: Path) -> None:
