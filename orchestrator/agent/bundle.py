@@ -26,10 +26,13 @@ FOLDED = ("libtorrent", "isal")
 UNUSED = (
     "sqlite3", "_sqlite3", "decimal", "_decimal", "_pydecimal", "fractions", "statistics", "zoneinfo", "_zoneinfo",
     "xml", "xmlrpc", "pyexpat", "_elementtree", "plistlib", "html", "cmath", "_multibytecodec",
-    "_lsprof", "_multiprocessing", "_posixshmem", "_statistics", "unittest", "doctest", "pydoc", "pdb", "bdb", "cmd", "code", "codeop", "trace", "profile", "cProfile", "pstats",
+    "_lsprof", "_multiprocessing", "_posixshmem", "_statistics",
+    "unittest", "doctest", "pydoc", "pdb", "bdb", "cmd", "code", "codeop", "trace", "profile", "cProfile", "pstats",
     "multiprocessing", "socketserver", "ftplib", "imaplib", "smtplib", "poplib", "mailbox", "asyncore", "asynchat",
     "optparse", "difflib", "pickletools", "modulefinder", "wave", "colorsys", "webbrowser", "_pyio", "turtle",
-    "lib2to3", "filecmp", "fileinput", "mailcap", "rlcompleter", "pipes", "sched", "shelve", "tabnanny",
+    "filecmp", "fileinput", "mailcap", "rlcompleter", "pipes", "sched", "shelve", "tabnanny", "configparser",
+    "compileall", "symtable", "imp", "timeit", "pyclbr", "zipapp", "robotparser", "tomllib", "tracemalloc",
+    "windows_events", "windows_utils", "proactor_events", "wintypes", "_aix", "macholib", "_osx_support", "_aix_support",
 )  # fmt: skip
 _COMPLETE = "complete"  # its last member proves that it was unpacked to the end
 _HERE = Path(__file__).resolve().parent
@@ -115,7 +118,7 @@ def _build(out: Path, contents: _Contents) -> AgentFile:
             packages=contents.packages,
             extra_sources=contents.modules,
             stdlib_exclude=relocatable.EXCLUDE | set(UNUSED),
-            exclude=("*/tests/*",),
+            exclude=("*/tests/*", "*/_trio.py", "*/pytest_plugin.py", "isal/isa-l/*.md", "isal/isa-l/*.txt"),
             folded=FOLDED,
         )
         payload = Path(scratch, "payload")

@@ -5,11 +5,12 @@ The central services run on a host of their own, which is brought up before and 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ from typing import Any
 from orchestrator.providers._ssh_connection import control_directory
 from orchestrator.runtime.http import Api
 from orchestrator.site.load import load
+from orchestrator.wiring.grid import connect
 from orchestrator.wiring.sites import state_directory
-from tests.e2e.grid import Grid, wait_for
+from tests.e2e.grid import Grid
 from tests.lab.hosts import Host, hosts
 
 SITE = "farm"
 ROOT = f"/opt/orchestrate/{SITE}"
 LONGEST = 900.0  # seconds of one run
-PATIENCE = 180.0  # seconds until a host does its work
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,22 @@ class Farm:
         """Where `orchestrate` keeps the sockets of its connections."""
         return control_directory(state_directory(self.grid.file, load(self.grid.file)))
 
-    def agents(self) -> int:
-        """How many worker machines have an agent that asked central for work."""
+    @contextlib.contextmanager
+    def line(self) -> Iterator[Callable[[], int]]:
+        """How many worker machines have an agent that asked central for work, by a connection that is open: a
+        login is no part of what is measured."""
 
         async def ask(central: Api) -> int:
             told = (await central.get("/v1/resources", site=SITE))["resources"]
             return len({each["name"].partition("/")[0] for each in told})
 
-        return self.grid.ask(ask)
-
-    def working(self, workers: int) -> None:
-        """So many worker machines have asked for work."""
-        wait_for("all workers", PATIENCE, lambda: self.agents() >= workers)
+        with asyncio.Runner() as runner:
+            way = connect(self.grid.file, patience=60.0)
+            grid = runner.run(way.__aenter__())
+            try:
+                yield lambda: runner.run(ask(grid.central))
+            finally:
+                runner.run(way.__aexit__(None, None, None))
 
 
 @contextlib.contextmanager
