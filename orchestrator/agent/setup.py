@@ -24,7 +24,7 @@ _INPUT_PATIENCE, _PACKAGE_PATIENCE = 60.0, 300.0  # seconds
 
 
 class Packages(Protocol):
-    """The node's packages: what orchestrator.software.install.PackageCache promises."""
+    """The node's packages: what orchestrator.wiring.packages.NodePackages promises."""
 
     async def ensure(self, package: Package, sources: Sequence[str]) -> Path: ...
     def release(self, package: Package) -> None: ...

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from orchestrator.errors import PermanentError, TemporaryError
 from orchestrator.site.schema import SshHost
 
 CONNECT_SECONDS = 8
+_EXIT_SECONDS = 5.0  # until a connection that was told to end has ended
 _SCRIPTS = Path(__file__).parent / "remote"
 
 
@@ -37,10 +39,19 @@ def control_path(state_dir: Path) -> Path:
 def leave(state_dir: Path) -> None:
     """No connection of the site is open, and their folder is gone."""
     folder = control_path(state_dir)
+    ending = []
     for shared in folder.glob("*"):
         command = ["ssh", "-o", f"ControlPath={shared}", "-O", "exit", "any"]
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=10)
+            told = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=10)
+            if told.returncode == 0:
+                ending.append(shared)
+            else:  # nobody listens there: its process was killed
+                shared.unlink(missing_ok=True)
+    # Who is told to exit says so at once, and takes its socket away a moment later.
+    until = time.monotonic() + _EXIT_SECONDS
+    while any(map(Path.exists, ending)) and time.monotonic() < until:
+        time.sleep(0.01)
     with contextlib.suppress(OSError):  # one that hangs ends by itself (ControlPersist)
         folder.rmdir()
 

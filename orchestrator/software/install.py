@@ -6,14 +6,13 @@ The agent imports this: nothing beyond libtorrent and httpx. The files are ``she
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
 
 from orchestrator.errors import PermanentError, TemporaryError
 from orchestrator.software.archive import unpack
-from orchestrator.software.environment import payload_environment
 from orchestrator.software.locks import FileLock
 from orchestrator.software.model import Package
 from orchestrator.software.shelf import Shelf, key_of
@@ -92,12 +91,6 @@ class PackageCache:
         """One ``ensure`` of the package is over; with the last one it may be evicted."""
         if leases := self._leases.get(key_of(package)):
             leases.pop().release()
-
-    def environment(
-        self, releases: Sequence[tuple[Package, Path]], base: Mapping[str, str]
-    ) -> dict[str, str]:
-        """A payload's environment with these packages (as ``ensure`` gave them)."""
-        return payload_environment([(package.name, path) for package, path in releases], base)
 
     def installed(self) -> list[str]:
         """ "NAME::VERSION" of each package that is ready here, for the agent's ad."""

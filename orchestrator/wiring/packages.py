@@ -45,7 +45,7 @@ class NodePackages:
     def environment(
         self, releases: Sequence[tuple[Package, Path]], base: Mapping[str, str]
     ) -> dict[str, str]:
-        """As PackageCache.environment."""
+        """A payload's environment with these packages (as ``ensure`` gave them)."""
         return payload_environment([(package.name, path) for package, path in releases], base)
 
     def installed(self) -> list[str]:

@@ -125,7 +125,9 @@ class Api:
             )
         if code in _PASSING or status >= 500 or status in (408, 429):
             retry_in = _IN_USE if code in ("DependencyViolation", "InvalidGroup.InUse") else 1.0
-            return TemporaryError(f"{where} failed for now: {said or status}", retry_in=retry_in, **facts)
+            return TemporaryError(
+                f"{where} failed, which may pass: {said or status}", retry_in=retry_in, **facts
+            )
         return PermanentError(f"{where} is refused: {said or status}", **facts)
 
 

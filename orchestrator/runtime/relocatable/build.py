@@ -34,10 +34,8 @@ from orchestrator.runtime.relocatable import compiler, elf, launcher, libraries,
 from orchestrator.runtime.relocatable.launcher import Launcher
 
 LIB = "lib"  # the shared libraries' folder
-PACKING = [
-    {"id": lzma.FILTER_X86},
-    {"id": lzma.FILTER_LZMA2, "preset": 2},
-]  # a higher one takes long for little
+# A higher preset takes long for little.
+PACKING = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 2}]
 EXTENSION = re.compile(r"(\.cpython-[^/]*|\.abi3)?\.so$")
 
 
@@ -176,13 +174,15 @@ class _Builder:
         """Extension modules, packed, and in place of each a module that unpacks and loads it; so are the libraries
         that they alone need."""
         common = libraries.collect(self.loader, self.binaries)
-        own = libraries.collect(self.loader, folded.values()).items() - common.items()
+        alone = libraries.collect(self.loader, folded.values()).items() - common.items()
+        # Each after those it needs itself: it has more of them, and is loaded as soon as it is unpacked.
+        own = sorted(alone, key=lambda item: (len(libraries.needs(self.loader, item[1]).found), item[0]))
         for name, path in own:
             self.pack(f"{LIB}/{name}.xz", path)
         for relative, source in folded.items():
             packed = self.pack(f"{relative}.xz", source)
             needed = libraries.needs(self.loader, source).found
-            names = [f"{name}.xz" for name, _ in sorted(own) if name in needed]
+            names = [f"{name}.xz" for name, _ in own if name in needed]
             self.write(EXTENSION.sub(".py", relative), launcher.unfolding(packed.name, names))
 
     def pack(self, relative: str, source: Path) -> Path:

@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from peers.figures import Figures
+
 SITE = {
     "vo": "bench",
     "providers": {"cloud": {"kind": "sim", "offerings": {"small": {"cores": 2, "price": 0.05}}}},
@@ -46,19 +48,6 @@ def rehearse(machines: int, faults: str) -> dict[str, Any]:
     return seen
 
 
-class Figures:
-    """Lines for the reader, and whether every goal was met."""
-
-    def __init__(self) -> None:
-        self.missed: list[str] = []
-
-    def __call__(self, name: str, value: float, unit: str, limit: float | None = None) -> None:
-        goal = "" if limit is None else f" goal <= {limit:g}"
-        print(f"figure {name} {value:.4g} {unit}{goal}", flush=True)
-        if limit is not None and value > limit:
-            self.missed.append(name)
-
-
 def main() -> int:
     """0 when all goals are met."""
     figure = Figures()
@@ -82,8 +71,7 @@ def main() -> int:
     figure("sim_10000_without_faults_up_wall", calm["up"]["wall"], "s")
     figure("sim_10000_one_more_calls", calm["one_more_calls"], "calls", 1)
     figure("sim_10000_one_more_wall", calm["one_more"]["wall"], "s")
-    print("\n".join(f"missed: {name}" for name in figure.missed) or "all goals are met")
-    return 1 if figure.missed else 0
+    return figure.end()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from orchestrator.errors import PermanentError, TemporaryError
 from orchestrator.software.archive import pack
+from orchestrator.software.environment import payload_environment
 from orchestrator.software.install import PackageCache
 from orchestrator.software.model import Package
 from orchestrator.software.torrent.make import make
@@ -76,7 +77,7 @@ async def test_fetched_once_for_many_agents_of_a_node(depot: Depot, tmp_path: Pa
     assert (paths[0] / "bin" / "run").read_bytes() == depot.content(package)
     assert depot.requests == ["A-1.tar.gz"]
     assert caches[0].installed() == ["A::1"]
-    environment = caches[0].environment([(package, paths[0])], {"PATH": "/bin"})
+    environment = payload_environment([(package.name, paths[0])], {"PATH": "/bin"})
     assert environment == {"PATH": f"{paths[0]}/bin:/bin", "A_ROOT": str(paths[0])}
 
 
