@@ -19,7 +19,7 @@ from orchestrator.runtime import relocatable
 
 ENTRY = "orchestrator.wiring.agent"
 # What an agent may import from outside; with what these require. Each costs every worker node its bytes.
-ALLOWED = ("httpx", "libtorrent", "isal", "structlog")
+ALLOWED = ("h11", "httpx", "libtorrent", "isal")
 # Used by jobs with packages only: no other job waits for their unpacking.
 FOLDED = ("libtorrent", "isal")
 # Of the standard library, beside what no tree of ours holds: what neither the agent nor its packages import.
@@ -120,6 +120,7 @@ def _build(out: Path, contents: _Contents) -> AgentFile:
             stdlib_exclude=relocatable.EXCLUDE | set(UNUSED),
             exclude=("*/tests/*", "*/_trio.py", "*/pytest_plugin.py", "isal/isa-l/*.md", "isal/isa-l/*.txt"),
             folded=FOLDED,
+            entry=contents.entry,
         )
         payload = Path(scratch, "payload")
         (tree.path / _COMPLETE).touch()

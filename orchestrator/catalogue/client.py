@@ -8,13 +8,14 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import httpx
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from orchestrator.catalogue.model import Entry, Output
 from orchestrator.errors import GridError, PermanentError, TemporaryError
 from orchestrator.runtime.http import Api
+
+if TYPE_CHECKING:
+    import httpx
 
 BLOCK = 1 << 20  # bytes read or written at once
 Progress = Callable[[int], None]  # told how many bytes went since the last time
@@ -206,6 +207,8 @@ async def read_bytes(api: Api, lfn: str, most: int = 64 << 20) -> bytes:
 async def _put(
     http: httpx.AsyncClient, url: str, envelope: str, source: Source, size: int, progress: Progress | None
 ) -> None:
+    import httpx
+
     async def blocks() -> AsyncIterator[bytes]:
         with _opened(source) as stream:
             while block := await asyncio.to_thread(stream.read, BLOCK):
@@ -227,6 +230,8 @@ async def _put(
 async def _download(
     http: httpx.AsyncClient, url: str, envelope: str, out: BinaryIO, progress: Progress | None
 ) -> tuple[int, str]:
+    import httpx
+
     md5, size = hashlib.md5(usedforsecurity=False), 0
     headers = {"Authorization": f"Bearer {envelope}"}
     try:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 
 from orchestrator.errors import GridError, TemporaryError
@@ -62,6 +64,13 @@ async def wait_any(seconds: float, *events: asyncio.Event | None) -> None:
             waiter.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await waiter
+
+
+def ready() -> None:
+    """Who waits for this program to be up is told, if there is one (sd_notify(3))."""
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, contextlib.suppress(OSError):
+            told.sendto(b"READY=1", address)
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:

@@ -6,16 +6,22 @@ Imports nothing heavy: the job agent carries it. The server half is ``web``.
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-import httpx
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, urlencode
 
 from orchestrator.errors import GridError, NotAllowed, NotFound, PermanentError, TemporaryError, UserError
+from orchestrator.runtime.connections import Answer, Connections, Content, NoAnswer
 
+if TYPE_CHECKING:
+    import httpx
+
+_PATIENCE = 15.0  # seconds for an answer, unless the call says otherwise
+_SAFE = "/%:@!$&'()*+,;=~?"  # a path's letters that stand for themselves, or are escaped already (RFC 3986)
 TokenSource = Callable[[], Awaitable[str]]
 _KINDS: Mapping[str, type[GridError]] = {
     kind.__name__: kind for kind in (UserError, NotAllowed, NotFound, PermanentError)
@@ -57,7 +63,20 @@ class Api:
         self.base = base.rstrip("/")
         self.token = token
         self.patience = patience
-        self.http = httpx.AsyncClient(verify=tls, timeout=httpx.Timeout(15.0, connect=5.0), trust_env=False)
+        self._tls = tls
+        self._connections = Connections(tls)
+        self._http: httpx.AsyncClient | None = None
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """For whole files, with the same trust; loaded and opened when first wanted."""
+        if self._http is None:
+            import httpx
+
+            self._http = httpx.AsyncClient(
+                verify=self._tls, timeout=httpx.Timeout(60.0, connect=5.0), trust_env=False
+            )
+        return self._http
 
     async def __aenter__(self) -> Self:
         return self
@@ -65,36 +84,45 @@ class Api:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.http.aclose()
+        await self._connections.close()
+        if self._http is not None:
+            await self._http.aclose()
 
     async def get(
         self, path: str, /, *, timeout: float | None = None, token: str | None = None, **params: Any
     ) -> Any:
         """GET ``path``; parameters that are None are left out. Returns the decoded JSON."""
-        return await self.call(
-            "GET",
-            path,
-            params={k: v for k, v in params.items() if v is not None},
-            timeout=timeout,
-            token=token,
-        )
+        return await self.call("GET", path, params=params, timeout=timeout, token=token)
 
     async def post(
         self, path: str, body: Any = None, *, timeout: float | None = None, token: str | None = None
     ) -> Any:
         """POST ``body`` as JSON; returns the decoded JSON. A repeated POST must be harmless at the server."""
-        return await self.call("POST", path, json={} if body is None else body, timeout=timeout, token=token)
+        told = json.dumps({} if body is None else body, ensure_ascii=False, separators=(",", ":")).encode()
+        return await self.call("POST", path, content=told, timeout=timeout, token=token)
 
     async def call(
-        self, method: str, path: str, *, timeout: float | None = None, token: str | None = None, **more: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        content: Content = b"",
+        timeout: float | None = None,
+        token: str | None = None,
     ) -> Any:
-        """One call with retries; ``timeout`` seconds for the answer (long polls), ``token`` instead of the source's."""
+        """One call with retries; ``timeout`` seconds for the answer (long polls), ``token`` instead of the source's.
+
+        ``content`` that is not bytes is iterated anew for each try.
+        """
+        asked = {key: value for key, value in (params or {}).items() if value is not None}
+        url = self.base + quote(path, safe=_SAFE) + (f"?{urlencode(asked, doseq=True)}" if asked else "")
         running = asyncio.get_running_loop()
         give_up = running.time() + self.patience
         pause = 0.1
         while True:
             try:
-                return await self._once(method, path, timeout, token, more)
+                return await self._once(method, url, content, timeout, token)
             except TemporaryError as error:
                 wait = max(pause, min(error.retry_in, 2.0))
                 if running.time() + wait > give_up:
@@ -103,27 +131,29 @@ class Api:
             pause = min(2.0, pause * 2)
 
     async def _once(
-        self, method: str, path: str, timeout: float | None, token: str | None, more: dict[str, Any]
+        self, method: str, url: str, content: Content, timeout: float | None, token: str | None
     ) -> Any:
-        headers: dict[str, str] = {}
+        headers = {"Accept": "application/json"}
+        if not isinstance(content, bytes):
+            headers["Transfer-Encoding"] = "chunked"
+        elif content:
+            headers |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
         if token is None and self.token is not None:
             token = await self.token()
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        limits = (
-            httpx.Timeout(timeout + 5.0, connect=5.0) if timeout is not None else httpx.USE_CLIENT_DEFAULT
-        )
-        url = self.base + path
+        limit = _PATIENCE if timeout is None else timeout + 5.0
         try:
-            answer = await self.http.request(method, url, headers=headers, timeout=limits, **more)
-        except httpx.TransportError as error:
-            raise TemporaryError(
-                f"{self.base} does not answer: {type(error).__name__} {error}", url=url
-            ) from error
-        if answer.is_success:
-            return answer.json() if answer.content else None
-        try:
-            body = answer.json()
-        except ValueError:
-            body = None
-        raise error_from(answer.status_code, body, url, answer.headers.get("Retry-After"))
+            answer = await self._connections.call(method, url, headers, content, limit)
+        except NoAnswer as error:
+            raise TemporaryError(f"{self.base} does not answer: {error}", url=url) from error
+        if 200 <= answer.status < 300:
+            return json.loads(answer.content) if answer.content else None
+        raise error_from(answer.status, _told(answer), url, answer.headers.get("retry-after"))
+
+
+def _told(answer: Answer) -> Any:
+    try:
+        return json.loads(answer.content)
+    except ValueError:
+        return None

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from orchestrator.errors import GridError, NotAllowed, TemporaryError, UserError
+from orchestrator.runtime import daemon
 
 if TYPE_CHECKING:
     import uvicorn
@@ -178,6 +179,11 @@ def server(app: Starlette, tls: TlsFiles | None) -> uvicorn.Server:
     """
     import uvicorn  # with click: not for those who check tokens and serve nobody
 
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            daemon.ready()
+
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -192,7 +198,7 @@ def server(app: Starlette, tls: TlsFiles | None) -> uvicorn.Server:
         ssl_certfile=str(tls.certificate) if tls else None,
         ssl_keyfile=str(tls.key) if tls else None,
     )
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 def mount(path: str, app: Any) -> Mount:

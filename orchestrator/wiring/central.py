@@ -146,6 +146,7 @@ async def optimizer(here: Central) -> None:
     daemon.stop_on_signals(here.stop)
     async with here.database(4) as database:
         files = here.files(database, here.issuer(database))
+        daemon.ready()
         await compose.optimizer(database, files, here.defaults).run(here.stop)
 
 

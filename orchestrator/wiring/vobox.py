@@ -174,6 +174,7 @@ async def seeder(box: Box) -> None:
     with Session(f"{box.config.address}:{SEEDER}", lsd=not loopback) as session:
         seeds = Seeder(box.root / "data/torrents", session, trackers=[box.url(WEB, "http") + "/announce"])
         (box.www / "releases").mkdir(parents=True, exist_ok=True)
+        daemon.ready()
         await daemon.loop("seeder", Seeding(seeds, box.www / "releases").step, box.stop)
 
 
@@ -194,6 +195,7 @@ async def computing_element(box: Box, name: str) -> None:
         element = ComputingElement(
             config, _ce_site(box, config), batch, api, clock, lambda: f"{name}-{secrets.token_hex(6)}"
         )
+        daemon.ready()
         await _until_stopped(daemon.loop(f"ce {name}", element.step, box.stop), box.stop)
 
 

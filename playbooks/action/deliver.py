@@ -8,6 +8,7 @@ travel that are not there with that digest; each comes to its place in whole or 
 from __future__ import annotations
 
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
@@ -52,10 +53,12 @@ class ActionModule(ActionBase):
         asked = runtime + RUNTIME_WANTED if told["runtime"] else ""
         asked += "".join(each + FILE_WANTED for each in settings.values())
         missing = self._shell_(asked).splitlines() if asked else []
+        todo = [(settings[path] + WRITE, files[path]["source"]) for path in files.keys() & set(missing)]
         if "runtime" in missing:
-            self._send(runtime + UNPACK, told["archive"])
-        for path in files.keys() & set(missing):
-            self._send(settings[path] + WRITE, files[path]["source"])
+            todo.append((runtime + UNPACK, told["archive"]))
+        with ThreadPoolExecutor() as sending:  # files travel while the runtime is unpacked
+            for done in [sending.submit(self._send, *each) for each in todo]:
+                done.result()
         result["what"] = [files[path]["path"] if path in files else path for path in missing]
         result["changed"] = bool(missing)
         return result

@@ -10,6 +10,7 @@ import glob
 import http.client
 import os
 import socket
+import struct
 import subprocess
 import time
 import xmlrpc.client
@@ -46,11 +47,42 @@ class Transport(xmlrpc.client.Transport):
         return Connection(self.path)
 
 
+class Ready:
+    """Hears the programs of a machine say that they are up, as systemd does (sd_notify(3))."""
+
+    def __init__(self, root):
+        path = os.path.join(root, "run/notify")
+        self.pids = set()
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        try:
+            if os.path.lexists(path):
+                os.unlink(path)
+            self.socket.bind(path)
+        except OSError:  # too long a path: who stays up for a second is up
+            pass
+
+    def heard(self):
+        """The processes that are ready."""
+        while True:
+            try:
+                said, facts, _, _ = self.socket.recvmsg(4096, socket.CMSG_SPACE(struct.calcsize("iII")))
+            except BlockingIOError:
+                return self.pids
+            for level, kind, data in facts:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS) and b"READY=1" in said.split(
+                    b"\n"
+                ):
+                    self.pids.add(struct.unpack("iII", data)[0])
+
+
 class Supervisor:
     """The programs under the machine's supervisord; each is a process group."""
 
     def __init__(self, root):
         self.root = root
+        self.ready = Ready(root)
         with open(os.path.join(root, "etc/supervisord.conf")) as settings:
             lines = [line.split("=", 1)[1].strip() for line in settings if line.startswith("file =")]
         self.socket = lines[0].replace("%(ENV_ORCHESTRATE_ROOT)s", root)
@@ -108,11 +140,15 @@ class Supervisor:
         return sorted(started | added | changed | removed | again)
 
     def not_up(self, programs):
-        now = self.states()
+        now, ready = self.states(), self.ready.heard()
+
+        def up(state, pid):
+            return state in UP or (state == "STARTING" and pid in ready)
+
         return [
             p["name"]
             for p in programs
-            if not now.get(p["name"]) or any(s not in UP for s, _ in now[p["name"]])
+            if not now.get(p["name"]) or not all(up(*each) for each in now[p["name"]])
         ]
 
 

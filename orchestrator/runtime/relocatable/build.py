@@ -58,6 +58,7 @@ def build(
     exclude: Collection[str] = (),
     launchers: Mapping[str, Launcher] | None = None,
     folded: Collection[str] = (),
+    entry: str = "",
 ) -> Tree:
     """Make the folder ``tree``: it is there in whole after the call, or (on any error) not at all.
 
@@ -66,7 +67,8 @@ def build(
     path there; ``extra_files`` others, by their path in ``tree``. ``exclude`` are patterns (fnmatch) of
     paths in site-packages that are left out of the packages. The first of ``launchers`` (bin/NAME
     each) becomes ``sys.executable``. The extension modules of packages in ``folded`` stay packed until they are
-    first imported: a start without them costs neither their unpacking nor its disk.
+    first imported: a start without them costs neither their unpacking nor its disk. Modules are compressed, but
+    for those that the module ``entry`` needs at once.
     The same inputs give the same bytes. UserError: a package is not installed, or ``tree`` exists.
     """
     if tree.exists():
@@ -77,7 +79,9 @@ def build(
         builder = _Builder(work, tuple(exclude), folded)
         for relative, path in sorted((extra_files or {}).items()):
             builder.copy(relative, path)
-        builder.build(packages, extra_sources or {}, stdlib_exclude, launchers or {"python3": Launcher()})
+        builder.build(
+            packages, extra_sources or {}, stdlib_exclude, launchers or {"python3": Launcher()}, entry
+        )
         sizes = [_settle(path) for path in (work, *work.rglob("*"))]
         work.rename(tree)
     return Tree(tree, sum(size is not None for size in sizes), sum(size or 0 for size in sizes))
@@ -116,6 +120,7 @@ class _Builder:
         extra: Mapping[str, Path],
         exclude: Collection[str],
         launchers: Mapping[str, Launcher],
+        entry: str,
     ) -> None:
         python, loader = _python(), self.loader
         here = Path(os.__file__).parent
@@ -151,7 +156,7 @@ class _Builder:
         self.fold(folded)
         (self.root / self.stdlib / "lib-dynload").mkdir(exist_ok=True)  # a landmark Python looks for
         self.compile()
-        stdlib.zip_together(self.root / self.stdlib)
+        stdlib.zip_together(self.root / self.stdlib, self.needed_at_once(entry) if entry else None)
 
     def add(self, relative: str, source: Path, *, wrap: bool = False) -> None:
         """Copy one file: Python sources are compiled, ELF files cut down (with ``wrap`` programs get their
@@ -209,6 +214,15 @@ class _Builder:
         target = self.root / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
+
+    def needed_at_once(self, entry: str) -> set[Path]:
+        """The files of modules that importing ``entry`` loads."""
+        program = f"import sys, {entry}; print(*(getattr(m, '__file__', None) for m in sys.modules.values()), sep='\\n')"
+        python = next((self.root / "bin").iterdir())
+        done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise PermanentError(f"{entry} cannot be imported: {done.stderr.strip()[-2000:]}")
+        return {Path(line) for line in done.stdout.splitlines()}
 
     def compile(self) -> None:
         done = subprocess.run(

@@ -97,10 +97,10 @@ def wanted(name: str, exclude: Collection[str]) -> bool:
     return stem not in exclude and name != "__pycache__" and not name.startswith(("config-3.", "LICENSE"))
 
 
-def zip_together(home: Path) -> None:
+def zip_together(home: Path, plain: Collection[Path] | None = None) -> None:
     """The modules in ``home`` (lib/pythonX.Y), those of packages that are nothing but modules too, stand in one file
     beside it, where Python looks by itself: to make and to find many small files is most of unpacking a tree.
-    Not compressed: what holds the tree is.
+    Not compressed, since what holds the tree is; with ``plain`` all but these are: fewer bytes to unpack.
     """
     site = home / "site-packages"
     parts = [path for path in site.iterdir() if _plain(path)] if site.exists() else []
@@ -111,7 +111,9 @@ def zip_together(home: Path) -> None:
         for relative, path in sorted(found.items()):
             if path.is_file():
                 # An entry without a time is of 1980: the same bytes every time.
-                together.writestr(zipfile.ZipInfo(relative.as_posix()), path.read_bytes())
+                stored = plain is None or path in plain
+                how = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+                together.writestr(zipfile.ZipInfo(relative.as_posix()), path.read_bytes(), how)
                 path.unlink()
     for folder in sorted((path for path in home.rglob("*") if path.is_dir()), reverse=True):
         if not any(folder.iterdir()) and folder.name != "lib-dynload":  # a landmark Python looks for

@@ -176,7 +176,11 @@ class LocalStore:
 class Uplink(Protocol):
     """What HttpsStore needs of ``runtime.http.Api``: JSON answers, retries, GridErrors."""
 
-    async def call(self, method: str, path: str, *, timeout: float | None = None, **more: Any) -> Any: ...
+    async def get(self, path: str, /, *, timeout: float | None = None) -> Any: ...
+    async def post(self, path: str, body: Any = None, *, timeout: float | None = None) -> Any: ...
+    async def call(
+        self, method: str, path: str, *, content: bytes = b"", timeout: float | None = None
+    ) -> Any: ...
 
 
 class HttpsStore:
@@ -194,7 +198,7 @@ class HttpsStore:
 
     async def get(self, path: str) -> bytes | None:
         try:
-            answer = await self._api.call("GET", f"{self._base}/files/{path}", timeout=120)
+            answer = await self._api.get(f"{self._base}/files/{path}", timeout=120)
         except NotFound:
             return None
         return base64.b64decode(answer["content"])
@@ -203,7 +207,7 @@ class HttpsStore:
         wanted, absent = list(names), set()
         for start in range(0, len(wanted), MAX_NAMES):
             body = {"hashes": wanted[start : start + MAX_NAMES]}
-            answer = await self._api.call("POST", f"{self._base}/missing", json=body, timeout=120)
+            answer = await self._api.post(f"{self._base}/missing", body, timeout=120)
             absent.update(answer["missing"])
         return absent
 
@@ -221,11 +225,11 @@ class HttpsStore:
             name: base64.b64encode(getattr(commit, name)).decode()
             for name in ("manifest", "whitelist", "reflog", "master_public")
         }
-        await self._api.call("POST", f"{self._base}/commit", json=body, timeout=300)
+        await self._api.post(f"{self._base}/commit", body, timeout=300)
 
     async def renew(self, whitelist: bytes) -> None:
         body = {"whitelist": base64.b64encode(whitelist).decode()}
-        await self._api.call("POST", f"{self._base}/whitelist", json=body, timeout=60)
+        await self._api.post(f"{self._base}/whitelist", body, timeout=60)
 
 
 def http_fetch(client: httpx.AsyncClient, base: str) -> Fetch:

@@ -19,7 +19,7 @@ from orchestrator.errors import UserError
 ENTRY = '''
 """Imports what an agent uses, starts a program, tells where it ran."""
 import asyncio, json, os, socket, ssl, subprocess, sys
-import httpx, isal.isal_zlib, libtorrent, structlog
+import httpx, isal.isal_zlib, libtorrent
 from orchestrator import errors, states, units
 
 async def main() -> None:

@@ -74,6 +74,8 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     server = web.server(app, web.TlsFiles(tmp_path / "host.pem", tmp_path / "host.key"))
     sock = web.listen("127.0.0.1", 0)
     running = asyncio.create_task(server.serve([sock]))
+    while not server.started:
+        await asyncio.sleep(0.01)
     url = f"https://127.0.0.1:{sock.getsockname()[1]}"
     try:
         yield Served(url, tls_context(tmp_path / "host.pem"), repositories)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 _SERVER = {"classad2", "libtorrent", "psycopg", "starlette", "uvicorn", "uvloop"}
-# httpx would bring the first three for a command line of its own, structlog the last three for its colours.
-_NOBODYS = {"click", "pygments", "rich", "attr", "structlog"}
+# httpx would bring the first three for a command line of its own.
+_NOBODYS = {"click", "pygments", "rich", "attr"}
 _SLOW_VERBS = {"ansible_runner", "botocore", "libcloud", "libvirt", "numpy", "matplotlib"}
 _TELL = (
     "import json, sys; print(json.dumps(sorted(m for m in sys.modules if sys.modules[m])), file=sys.stderr)"
