@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,3 +78,25 @@ def test_a_program_is_changed_with_a_unit_of_its_own(host: Any) -> None:
     assert host.complete({"name": "postgres", "reads": False}, []) == {
         "name": "postgres", "reads": False, "processes": 1, "changed": False,
     }  # fmt: skip
+
+
+def test_a_program_is_up_when_it_says_so(host: Any, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    ready = sys.modules["programs"].Ready(str(tmp_path))
+    code = "from orchestrator.runtime.daemon import ready; ready()"
+    before = ready.heard()
+    told = subprocess.Popen(
+        [sys.executable, "-c", code], env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "run/notify")}
+    )
+    assert before == set()
+    assert told.wait(60) == 0
+    assert ready.heard() == {told.pid}  # by what the kernel says, not by what it says
+
+
+def test_nobody_who_hears_and_too_long_a_path_are_no_trouble(host: Any, tmp_path: Path) -> None:
+    root = tmp_path / ("x" * 120)
+    (root / "run").mkdir(parents=True)
+    assert sys.modules["programs"].Ready(str(root)).heard() == set()
+    code = "from orchestrator.runtime.daemon import ready; ready()"
+    environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "nobody")}
+    subprocess.run([sys.executable, "-c", code], env=environment, timeout=60, check=True)
