@@ -6,7 +6,6 @@ import asyncio
 import time
 from typing import Any
 
-import httpx
 import pytest
 
 from orchestrator.errors import NotAllowed, PermanentError, UserError
@@ -103,7 +102,9 @@ async def test_the_agents_of_a_host_and_of_a_site_are_told_with_their_tasks(grid
             await grid.central.get("/v1/resources", **bad)
 
 
-async def test_how_thousands_of_workers_are_is_one_question(grid: Grid) -> None:
+async def test_how_thousands_of_workers_are_is_one_question(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await grid.until(await submit(grid, ECHO, "x"), "WAITING")
     (given,) = await grid.claim(Name="w-1/1", Host="w-1")
     await grid.rows(
@@ -111,14 +112,16 @@ async def test_how_thousands_of_workers_are_is_one_question(grid: Grid) -> None:
         " now() - interval '1 hour' * (n %% 2) FROM grid.resource, generate_series(2, 5000) n"
     )
     await grid.rows("UPDATE grid.resource SET seen = now() - interval '1 hour' WHERE name = 'w-1/1'")
-    asked: list[str] = []
+    asked: list[tuple[str, object]] = []
+    call = grid.central.call
 
-    async def note(request: httpx.Request) -> None:
-        asked.append(str(request.url).removeprefix(grid.base))
+    async def noted(method: str, path: str, **more: Any) -> Any:
+        asked.append((path, more["params"]))
+        return await call(method, path, **more)
 
-    grid.central.http.event_hooks["request"].append(note)
+    monkeypatch.setattr(grid.central, "call", noted)
     found = await agents_of(grid.central, "CERN", [f"w-{n}" for n in range(1, 5002)])
-    assert asked == ["/v1/resources?site=CERN"]
+    assert asked == [("/v1/resources", {"host": None, "site": "CERN"})]
     told = {name: judged(agents) for name, agents in found.items()}
     assert told["w-1"].ok  # it asked an hour ago, and has a task since
     assert found["w-1"][0]["tasks"] == [given.task]
