@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, LiteralString
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -22,6 +23,7 @@ from orchestrator.runtime import logs
 
 Connection = psycopg.AsyncConnection[DictRow]
 Row = dict[str, Any]
+_FRESH = 1.0  # seconds
 _NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
 
 
@@ -50,8 +52,16 @@ class Database:
             open=False,
             timeout=10,
             kwargs={"row_factory": dict_row, "autocommit": False},
-            check=AsyncConnectionPool.check_connection,
+            check=self._check,
         )
+        self._used: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+
+    async def _check(self, connection: Connection) -> None:
+        """A connection that was in use a moment ago is taken as it is: to ask costs as much as a small statement."""
+        now = asyncio.get_running_loop().time()
+        if now - self._used.get(connection, float("-inf")) > _FRESH:
+            await AsyncConnectionPool.check_connection(connection)
+        self._used[connection] = now
 
     async def __aenter__(self) -> Database:
         await self.pool.open()

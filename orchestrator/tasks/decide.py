@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,7 @@ DAY = 86400.0
 Verdict = Literal["accept", "repeated", "stale", "illegal"]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Waiting:
     """A task class with waiting members."""
 
@@ -27,17 +27,23 @@ class Waiting:
     factor: float = 1.0  # the owner's fair share
 
 
-def order(classes: Iterable[Waiting], now: float) -> list[Waiting]:
-    """Best first: priority times the owner's share, plus one unit for each day of waiting.
+def rank(each: Waiting) -> tuple[float, float, int]:
+    """Lowest first: priority times the owner's share, plus one unit for each day of waiting.
 
-    The age term grows without bound, so a class of low priority is not passed over for ever.
+    All grow older together, so the order does not depend on the time; the age term grows without bound,
+    so a class of low priority is not passed over for ever.
     """
+    return (each.oldest / DAY - each.best_priority * each.factor, each.oldest, each.id)
 
-    def score(each: Waiting) -> tuple[float, float, int]:
-        age = max(0.0, now - each.oldest) / DAY
-        return (-(each.best_priority * each.factor + age), each.oldest, each.id)
 
-    return sorted(classes, key=score)
+def wide_first(classes: Sequence[Waiting], cores: Callable[[int], float], wait: float) -> list[Waiting]:
+    """``classes`` (best first) with those that use most cores in front, but behind those that have waited
+    ``wait`` seconds longer than the widest: wide ones are not starved by narrow ones, nor narrow ones for ever."""
+    by_width = sorted(classes, key=lambda each: -cores(each.id))
+    soon = by_width[0].oldest - wait if by_width else 0.0
+    return [each for each in classes if each.oldest < soon] + [
+        each for each in by_width if each.oldest >= soon
+    ]
 
 
 def fits(free: Mapping[str, float], need: Mapping[str, float], count: int) -> int:

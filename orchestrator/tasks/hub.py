@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from orchestrator.runtime.sql import Database
 
@@ -19,13 +19,20 @@ class Hub:
         self.database = database
         self.channels = channels
         self._events: dict[tuple[str, str], set[asyncio.Event]] = defaultdict(set)
+        self._told: dict[str, list[Callable[[str], None]]] = defaultdict(list)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Listen until ``stop``; survives a restart of the database."""
         await self.database.listen(self.channels, self.heard, stop)
 
+    def tell(self, channel: str, listener: Callable[[str], None]) -> None:
+        """Call ``listener`` with the payload of each notification of ``channel`` ("": some may have been missed)."""
+        self._told[channel].append(listener)
+
     def heard(self, channel: str, payload: str) -> None:
         """Wake those who wait for (channel, payload); an empty payload wakes all of the channel."""
+        for listener in self._told[channel]:
+            listener(payload)
         for (name, key), events in self._events.items():
             if name == channel and (key in (payload, ANY) or not payload):
                 for event in events:

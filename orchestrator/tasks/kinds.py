@@ -52,6 +52,7 @@ class Patience:
     silence: float = 12.0  # running, and no heartbeat: ZOMBIE
     grace: float = 5.0  # ZOMBIE, and still nothing: EXPIRED, another attempt
     waiting: float = 7 * 86400.0  # WAITING, and no resource came
+    wide: float = 600.0  # so long a class of many cores goes before older ones of few, on resources of many
 
 
 class Kind(Protocol):

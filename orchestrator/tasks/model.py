@@ -61,7 +61,9 @@ class Assignment:
     deadline: float  # without a report or beat before this the task is given to somebody else
 
     def to_json(self) -> Json:
-        return asdict(self)
+        return dict(
+            vars(self)
+        )  # not asdict: all of it is plain, and copying it deeply takes longer than the rest
 
     @classmethod
     def from_json(cls, data: Any) -> Self:

@@ -86,43 +86,75 @@ SELECT moved.* FROM moved, told
 -- Two deliveries of one claim are handled one after the other.
 SELECT pg_advisory_xact_lock(hashtextextended(%(claim)s, 0))
 
+-- name: claim_guards
+-- The same for many, in one order for all.
+SELECT pg_advisory_xact_lock(hashtextextended(claim, 0))
+  FROM (SELECT claim FROM unnest(%(claims)s::text[]) AS given (claim) ORDER BY claim) AS ordered
+
 -- name: claimed
--- What this claim got already and did not begin yet.
-SELECT * FROM grid.task WHERE claim = %(claim)s AND site = %(site)s AND state = 'ASSIGNED' ORDER BY id
+-- What these claims got already and did not begin yet.
+SELECT task.* FROM unnest(%(claims)s::text[]) AS given (claim)
+ CROSS JOIN LATERAL (  -- with its limit: one look into the index for each, not a scan of all assigned tasks
+       SELECT * FROM grid.task WHERE task.claim = given.claim AND state = 'ASSIGNED' LIMIT 1000) AS task
+ ORDER BY task.id
 
 -- name: claim
--- The best waiting members of one class go to one resource: nobody waits for anybody else's claim.
-WITH picked AS (
-    SELECT id FROM grid.task
-     WHERE class = %(class)s AND state = 'WAITING'
-     ORDER BY priority DESC, id LIMIT %(count)s
-       FOR UPDATE SKIP LOCKED
+-- The best waiting members of some classes go to the resources that asked: the counts of one class are handed out in
+-- the order of ``places`` (the numbers of those who asked). Nobody waits for a task that somebody else holds; classes
+-- are locked in the order of their ids, before their tasks. Nothing is for a claim that has got something before, nor
+-- for a resource that drains.
+WITH wanted AS (
+    SELECT *, sum(count) OVER (PARTITION BY class ORDER BY place) - count AS before
+      FROM unnest(%(classes)s::bigint[], %(places)s::int[], %(counts)s::int[], %(resources)s::text[],
+                  %(sites)s::text[], %(claims)s::text[]) AS given (class, place, count, resource, site, claim)
+     WHERE coalesce((SELECT false FROM grid.task  -- not EXISTS: that would be planned as a scan of all assigned tasks
+                      WHERE task.claim = given.claim AND given.claim <> '' AND state = 'ASSIGNED' LIMIT 1), true)
+       AND coalesce((SELECT NOT draining FROM grid.resource AS known
+                      WHERE known.site = given.site AND known.name = given.resource), true)
+), totals AS MATERIALIZED (
+    SELECT given.class, given.count
+      FROM (SELECT class, sum(count) AS count FROM wanted GROUP BY class) AS given
+      JOIN grid.task_class ON task_class.id = given.class
+     ORDER BY task_class.id FOR NO KEY UPDATE OF task_class
+), picked AS MATERIALIZED (
+    SELECT totals.class, best.id, row_number() OVER (PARTITION BY totals.class ORDER BY best.priority DESC, best.id) AS place
+      FROM totals CROSS JOIN LATERAL (
+           SELECT id, priority FROM grid.task
+            WHERE class = totals.class AND state = 'WAITING'
+            ORDER BY priority DESC, id LIMIT totals.count FOR UPDATE SKIP LOCKED) AS best
 ), moved AS (
     UPDATE grid.task AS task
-       SET state = 'ASSIGNED', resource = %(resource)s, site = %(site)s, claim = %(claim)s, reason = '',
+       SET state = 'ASSIGNED', resource = wanted.resource, site = wanted.site, claim = wanted.claim, reason = '',
            deadline = now() + make_interval(secs => %(lasts)s), seq = seq + 1, changed = clock_timestamp()
-      FROM picked WHERE task.id = picked.id
-    RETURNING task.*
+      FROM picked JOIN wanted ON wanted.class = picked.class
+                             AND picked.place > wanted.before AND picked.place <= wanted.before + wanted.count
+     WHERE task.id = picked.id
+    RETURNING task.*, wanted.place
 ), logged AS (
     INSERT INTO grid.task_event (task, seq, attempt, old, new, actor, reason)
-    SELECT id, seq, attempt, 'WAITING', 'ASSIGNED', %(actor)s, %(resource)s FROM moved
+    SELECT id, seq, attempt, 'WAITING', 'ASSIGNED', %(actor)s, resource FROM moved
 ), following AS (
-    SELECT priority, submitted FROM grid.task
-     WHERE class = %(class)s AND state = 'WAITING' AND id NOT IN (SELECT id FROM picked)
-     ORDER BY priority DESC, id LIMIT 1
+    SELECT totals.class, next.priority, next.submitted
+      FROM totals CROSS JOIN LATERAL (
+           SELECT priority, submitted FROM grid.task
+            WHERE class = totals.class AND state = 'WAITING'
+            ORDER BY priority DESC, id OFFSET totals.count LIMIT 1) AS next
 ), counted AS (
     UPDATE grid.task_class
-       SET waiting = waiting - (SELECT count(*) FROM moved),
-           best_priority = coalesce((SELECT priority FROM following), best_priority),
-           oldest = coalesce((SELECT submitted FROM following), oldest)
-     WHERE id = %(class)s AND EXISTS (SELECT FROM moved)
+       SET waiting = waiting - taken.count,
+           best_priority = coalesce(taken.priority, best_priority), oldest = coalesce(taken.submitted, oldest)
+      FROM (SELECT moved.class, count(*) AS count, min(following.priority) AS priority, min(following.submitted) AS submitted
+              FROM moved LEFT JOIN following ON following.class = moved.class GROUP BY moved.class) AS taken
+     WHERE task_class.id = taken.class
 )
-SELECT * FROM moved ORDER BY priority DESC, id
+SELECT moved.*, following.priority AS next_priority, extract(epoch FROM following.submitted)::float8 AS next_oldest
+  FROM moved LEFT JOIN following ON following.class = moved.class
+ ORDER BY moved.place, moved.priority DESC, moved.id
 
 -- name: classes
--- Classes with something to do at this site.
+-- Classes with something to do.
 SELECT id, kind, owner, site, waiting, best_priority, extract(epoch FROM oldest)::float8 AS oldest, factor
-  FROM grid.task_class WHERE waiting > 0 AND site IN ('', %(site)s)
+  FROM grid.task_class WHERE waiting > 0
 
 -- name: class_ads
 SELECT id, ad FROM grid.task_class WHERE id = ANY(%(classes)s)
@@ -175,8 +207,11 @@ SELECT name, site, ad FROM grid.resource WHERE seen > now() - make_interval(secs
  ORDER BY seen DESC LIMIT %(most)s
 
 -- name: draining
--- A row when a resource is to get no new task.
-SELECT name FROM grid.resource WHERE site = %(site)s AND name = %(name)s AND draining
+-- Those of some resources that are to get no new task.
+SELECT resource.site, resource.name
+  FROM unnest(%(sites)s::text[], %(names)s::text[]) AS asked (site, name)
+  JOIN grid.resource ON resource.site = asked.site AND resource.name = asked.name
+ WHERE draining
 
 -- name: agents
 -- The agents of one host, when each last asked for work, and the tasks with them.

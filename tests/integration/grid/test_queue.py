@@ -109,8 +109,8 @@ async def test_a_repeated_claim_gets_the_same_tasks(database: Database) -> None:
 
 async def _claim_and_drop(broken: Database, other: Database) -> None:
     async with broken.transaction() as connection:
-        values = {"class": 1, "count": 1, "resource": "r", "site": "CERN", "claim": "", "lasts": 15.0}
-        found = await connection.execute(SQL["claim"], values | {"actor": "broker"})
+        values = {"classes": [1], "places": [0], "counts": [1], "resources": ["r"], "sites": ["CERN"], "claims": [""]}
+        found = await connection.execute(SQL["claim"], values | {"lasts": 15.0, "actor": "broker"})
         assert len(await found.fetchall()) == 1
         await other.rows("SELECT pg_terminate_backend(%(pid)s)", pid=connection.info.backend_pid)
         await connection.execute("SELECT 1")

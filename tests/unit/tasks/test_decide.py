@@ -10,7 +10,7 @@ from orchestrator.errors import UserError
 from orchestrator.jobs import model
 from orchestrator.jobs.kind import JobKind
 from orchestrator.tasks import decide
-from orchestrator.tasks.decide import Step, Waiting, fits, judge, order, overdue
+from orchestrator.tasks.decide import Step, Waiting, fits, judge, overdue, rank, wide_first
 from orchestrator.tasks.kinds import Task
 from orchestrator.tasks.model import Assignment, Beat, Claimed, Command, Output, Report, ReportResult
 
@@ -22,8 +22,8 @@ TASK = Task(
 DAY = 86400.0
 
 
-def ids(*classes: Waiting, now: float = 0.0) -> list[int]:
-    return [each.id for each in order(classes, now)]
+def ids(*classes: Waiting) -> list[int]:
+    return [each.id for each in sorted(classes, key=rank)]
 
 
 def waiting(number: int, **more: float) -> Waiting:
@@ -34,15 +34,27 @@ def waiting(number: int, **more: float) -> Waiting:
 def test_order_of_classes() -> None:
     assert ids(waiting(1, best_priority=1), waiting(2, best_priority=2)) == [2, 1]
     assert ids(waiting(1, factor=0.1), waiting(2)) == [2, 1]
-    assert ids(waiting(1, oldest=5), waiting(2, oldest=4), now=9) == [2, 1]
+    assert ids(waiting(1, oldest=5), waiting(2, oldest=4)) == [2, 1]
     assert ids(waiting(2), waiting(1)) == [1, 2]
 
 
 def test_nobody_waits_for_ever() -> None:
-    """A class of the lowest share is first after two days, whatever fresh ones come."""
-    old, fresh = waiting(1, factor=0.01, oldest=0), waiting(2, oldest=2 * DAY)
-    assert ids(old, fresh, now=DAY / 2) == [2, 1]
-    assert ids(old, fresh, now=2 * DAY) == [1, 2]
+    """A class of the lowest share goes before whatever comes a day after it."""
+    old = waiting(1, factor=0.01, oldest=0)
+    assert ids(old, waiting(2, oldest=DAY / 2)) == [2, 1]
+    assert ids(old, waiting(2, oldest=DAY)) == [1, 2]
+
+
+def test_wide_ones_go_first_for_a_while() -> None:
+    cores = {1: 1.0, 2: 8.0, 3: 4.0}
+
+    def order(*oldest: float) -> list[int]:
+        classes = sorted((waiting(n, oldest=at) for n, at in enumerate(oldest, 1)), key=rank)
+        return [each.id for each in wide_first(classes, lambda number: cores[number], 600.0)]
+
+    assert order(0, 500, 300) == [2, 3, 1]
+    assert order(0, 700, 300) == [1, 2, 3]  # the narrow one has waited ten minutes longer
+    assert order(0, 2000, 1000) == [1, 3, 2]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,15 @@ class Figures:
     def __init__(self) -> None:
         self.missed: list[str] = []
 
-    def __call__(self, name: str, value: float, unit: str, limit: float | None = None) -> None:
-        goal = "" if limit is None else f" goal <= {limit:g}"
+    def __call__(
+        self, name: str, value: float, unit: str, limit: float | None = None, *, least: float | None = None
+    ) -> None:
+        """The goal is at most ``limit``, or at least ``least``."""
+        goal = (
+            f" goal <= {limit:g}" if limit is not None else f" goal >= {least:g}" if least is not None else ""
+        )
         print(f"figure {name} {value:.4g} {unit}{goal}", flush=True)
-        if limit is not None and value > limit:
+        if (limit is not None and value > limit) or (least is not None and value < least):
             self.missed.append(name)
 
     def end(self) -> int:

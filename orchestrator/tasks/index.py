@@ -1,0 +1,115 @@
+"""The classes with waiting members as a broker remembers them, in the order in which they are served. Pure.
+
+A copy of grid.task_class that may be a little old: what it says is tried, and the database decides.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from orchestrator.tasks.decide import Waiting, fits, rank, wide_first
+
+FRONT = 32
+Key = tuple[float, float, int]
+
+
+class Index:
+    """Classes by site pin, best first."""
+
+    def __init__(self) -> None:
+        self._classes: dict[int, Waiting] = {}
+        self._sites: dict[str, list[tuple[Key, int]]] = {}
+
+    def replace(self, classes: Iterable[Waiting]) -> list[int]:
+        """The index holds these and no others; returns those that have more members than it knew."""
+        known = self._classes
+        self._classes = {each.id: each for each in classes}
+        self._sites = {}
+        for each in self._classes.values():
+            self._sites.setdefault(each.site, []).append((rank(each), each.id))
+        for line in self._sites.values():
+            line.sort()
+        return [
+            number
+            for number, each in self._classes.items()
+            if number not in known or each.waiting > known[number].waiting
+        ]
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+    def get(self, number: int) -> Waiting | None:
+        """The class, if it had members when the index was made."""
+        return self._classes.get(number)
+
+    def waiting(self, site: str) -> Iterator[Waiting]:
+        """Classes with members that a resource of ``site`` may serve, best first."""
+        lines = [line for pin in {"", site} if (line := self._sites.get(pin))]
+        for _, number in heapq.merge(*lines) if len(lines) > 1 else iter(lines[0] if lines else ()):
+            if self._classes[number].waiting > 0:
+                yield self._classes[number]
+
+    def take(self, number: int, count: int) -> None:
+        """``count`` members are spoken for (or, when it is negative, are there after all)."""
+        if number in self._classes:
+            self._classes[number].waiting -= count
+
+    def follow(self, number: int, best_priority: float, oldest: float) -> None:
+        """The next member of a class has this priority and age."""
+        each = self._classes.get(number)
+        if each is None:
+            return
+        line, old = self._sites[each.site], rank(each)
+        each.best_priority, each.oldest = best_priority, oldest
+        if rank(each) != old:
+            del line[bisect_left(line, (old, number))]
+            insort(line, (rank(each), number))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one resource asks for: up to ``count`` tasks that fit into ``free`` together."""
+
+    site: str
+    count: int
+    free: Mapping[str, float]
+
+
+def allot(
+    index: Index,
+    asked: Asked,
+    needs: Callable[[int], Mapping[str, float]],
+    accepts: Callable[[int], bool],
+    wide_wait: float,
+) -> list[tuple[int, int]]:
+    """(class, how many of it) for one resource, best first; these members are taken from the index.
+
+    ``needs``: what a member of a class uses; ``accepts``: whether class and resource accept each other.
+    A resource with several cores goes to the class, of the best FRONT ones, that uses most of them, unless a
+    narrower one has waited ``wide_wait`` seconds longer.
+    """
+    found: list[tuple[int, int]] = []
+    free, left = dict(asked.free), asked.count
+    lines: Iterable[Waiting] = index.waiting(asked.site)
+    if free.get("Cores", 1.0) > 1:
+        able = (each for each in lines if fits(free, needs(each.id), 1) and accepts(each.id))
+        front = wide_first(list(islice(able, FRONT)), lambda number: needs(number)["Cores"], wide_wait)
+        lines = chain(front, able)
+    for each in lines:
+        need = needs(each.id)
+        number = fits(free, need, min(left, each.waiting))
+        if number == 0 or not accepts(each.id):
+            continue
+        found.append((each.id, number))
+        left -= number
+        for name in free:
+            free[name] -= need.get(name, 0.0) * number
+        if left == 0:
+            break
+    for chosen, number in found:
+        index.take(chosen, number)
+    return found
