@@ -18,6 +18,7 @@ from pathlib import Path
 import psycopg
 import uvloop
 
+sys.path.insert(0, str(Path(__file__).parent / "lab"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
 import world
 from peers.figures import Figures

@@ -175,3 +175,18 @@ def rss(pid: int) -> float:
     """Resident memory of a process in MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def cpu(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def postgres_cpu(url: str) -> float:
+    """Seconds of CPU of a server and its processes that are there."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT pg_backend_pid(), array_agg(pid) FROM pg_stat_activity").fetchone()
+    assert row is not None
+    mine = {pid for pid in row[1] if pid != row[0]}
+    return sum(cpu(pid) for pid in mine if Path(f"/proc/{pid}").exists())
