@@ -113,7 +113,7 @@ class Broker:
 
     def _heard(self, _payload: str) -> None:
         """Something began to wait: those who can do it are woken, and nobody else."""
-        self._news = True
+        self._news = self.claims.news = True
         if self._sleepers and (self._rousing is None or self._rousing.done()):
             self._rousing = asyncio.create_task(self._rouse())
 

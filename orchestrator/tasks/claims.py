@@ -22,6 +22,7 @@ from orchestrator.tasks.store import SQL
 
 MOST_TOGETHER = 64  # claims of one transaction
 _LANES = 2  # transactions at a time: one commits while the other is made
+_OLDEST = 1.0  # seconds: priorities and shares change without a word
 _PAUSE = 2e-5  # seconds between two readings of the index, for each class in it
 _TRIES = 5  # with a fresh index each, before a claim goes away empty although there is something
 
@@ -50,6 +51,7 @@ class Claims:
         self.patience = patience
         self.index = Index()
         self.grown: set[int] = set()  # classes, until whoever wakes sleepers has taken them from here
+        self.news = False  # something began to wait that the index may not know
         self._read = float("-inf")  # when the index began to be read
         self._queue: list[Claim] = []
         self._serving: set[asyncio.Task[None]] = set()
@@ -77,7 +79,7 @@ class Claims:
             if self._read > since:
                 return
             await asyncio.sleep(max(0.0, self._read + _PAUSE * len(self.index) - running.time()))
-            began = running.time()
+            began, self.news = running.time(), False
             found = [Waiting(**each) for each in await self.database.rows(SQL["classes"])]
             if unknown := self.matcher.unknown([each.id for each in found]):
                 for each in await self.database.rows(SQL["class_ads"], classes=unknown):
@@ -115,7 +117,8 @@ class Claims:
 
     async def _batch(self, batch: Sequence[Claim]) -> None:
         running = asyncio.get_running_loop()
-        if self._read + 1.0 < running.time():
+        age = running.time() - self._read
+        if age > _OLDEST or (self.news and age > _PAUSE * len(self.index)):
             await self.refresh(self._read)
         for claim in batch:
             self._allot(claim)

@@ -18,9 +18,8 @@ from pathlib import Path
 import psycopg
 import uvloop
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "lab"))
-sys.path.insert(0, str(HERE.parent / "deploy"))
+sys.path.insert(0, str(Path(__file__).parent / "lab"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
 import claims
 import world
 from peers.figures import Figures
@@ -53,7 +52,7 @@ def peer(url: str, python: Path, name: str, *arguments: int) -> float:
         connection.execute(f"DROP DATABASE IF EXISTS {name}")
         connection.execute(f"CREATE DATABASE {name}")
     own = url.replace("/grid?", f"/{name}?")
-    command = [str(python), str(HERE / "lab" / f"{name}_claims.py"), own, *map(str, arguments)]
+    command = [str(python), str(Path(__file__).parent / f"lab/{name}_claims.py"), own, *map(str, arguments)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout)
 
 

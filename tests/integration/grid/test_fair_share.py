@@ -28,10 +28,12 @@ async def wait(database: Database, owner: str, count: int) -> None:
 
 
 async def test_ten_jobs_are_the_next_ten_whatever_another_has_waiting(database: Database) -> None:
-    broker = Broker(database, {"job": KIND}, Hub(database, ["waiting"]), job_token, Patience(), lambda: 0.0)
+    hub = Hub(database, ["waiting"])
+    broker = Broker(database, {"job": KIND}, hub, job_token, Patience(), lambda: 0.0)
     optimizer = Optimizer(database, Manager(database, {"job": KIND}), Files(), DEFAULTS)
 
     async def owners(claims: int) -> list[str]:
+        hub.heard("waiting", "job")  # as the database tells it
         found = [await broker.claim("CERN", machine(Name=f"a{n}"), 1, 0.0, "") for n in range(claims)]
         return [task.user for each in found for task in each.tasks]
 
