@@ -2,7 +2,7 @@
 # make test   everything, in order of tiers                          make lint   ruff, mypy, import contracts
 # make test-unit | test-contract | test-integration | test-e2e       one tier
 # make test-lab                                                      heavy parts: clouds, whole machines
-# make bench AREA=turnaround|deploy                                      figures against goals; tests/benchmarks/README.md lists the areas
+# make bench AREA=turnaround|deploy|queue                                    figures against goals; tests/benchmarks/README.md lists the areas
 # PYTHON=python3.12 chooses the interpreter (3.11 or newer); .venv is made again when pyproject.toml changes.
 
 MAKEFLAGS += --no-print-directory
@@ -31,7 +31,7 @@ lint: $(STAMP)
 	@$(PY) -m tests.support.tiers lint
 
 bench: $(STAMP)
-	@test -n "$(AREA)" || { echo "which one? make bench AREA=turnaround|deploy (tests/benchmarks/README.md lists them)" >&2; exit 2; }
+	@test -n "$(AREA)" || { echo "which one? make bench AREA=turnaround|deploy|queue (tests/benchmarks/README.md lists them)" >&2; exit 2; }
 	@test -n "$(wildcard tests/benchmarks/$(AREA).py tests/benchmarks/$(AREA)/*.py)" || \
 	  { echo "tests/benchmarks/$(AREA) does not exist" >&2; exit 2; }
 	@missed=0; for file in $(wildcard tests/benchmarks/$(AREA).py tests/benchmarks/$(AREA)/*.py); do $(PY) $$file || missed=1; done; exit $$missed
