@@ -56,9 +56,9 @@ class Session:
         if self._config.session_file:
             Path(self._config.session_file).unlink(missing_ok=True)
 
-    async def claim(self, ad: Json, *, wait: float, claim_id: str) -> Claimed:
-        """At most one task; the same ``claim_id`` again gives the same one."""
-        body = {"ad": ad, "count": 1, "wait": wait, "claim": claim_id}
+    async def claim(self, ad: Json, *, wait: float, claim_id: str, count: int = 1) -> Claimed:
+        """At most ``count`` tasks; the same ``claim_id`` again gives the same ones."""
+        body = {"ad": ad, "count": count, "wait": wait, "claim": claim_id}
         return Claimed.from_json(await self.api.post("/v1/claim", body, timeout=wait + 10))
 
     async def report(self, token: str, reports: Sequence[Report]) -> list[ReportResult]:

@@ -79,7 +79,9 @@ async def prepare(
 
 
 def _base(assignment: Assignment, payload: Payload, work: Path, tools: Tools) -> dict[str, str]:
-    return dict(tools.environment) | {
+    return {
+        **tools.environment,
+        **payload.variables,
         "HOME": str(work),
         "TMPDIR": str(work),
         "ALIEN_PROC_ID": str(assignment.task),

@@ -1,8 +1,7 @@
-"""The routes of the file catalogue."""
+"""The routes of the file catalogue: the tree, bulk lookups, tags and quotas; ``copies`` and ``elements`` have the rest."""
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,58 +9,79 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from orchestrator.auth.model import Envelope
-from orchestrator.catalogue import model, store
-from orchestrator.catalogue.model import Output
+from orchestrator.catalogue import asked as ask
+from orchestrator.catalogue import bulk, facts, model, store
+from orchestrator.catalogue.copies import Copies
+from orchestrator.catalogue.elements import Elements
+from orchestrator.catalogue.proc import Proc, View
 from orchestrator.errors import NotAllowed, UserError
-from orchestrator.runtime.sql import Connection, Database, rows
-from orchestrator.runtime.web import Caller, body, caller, number, route
-
-PEOPLE = ("user", "job", "admin", "release")
+from orchestrator.runtime.sql import Database
+from orchestrator.runtime.web import body, caller, number, route
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The catalogue service of ``vo``: database and the signer of envelopes."""
+    """The catalogue service of ``vo``: database, signer of envelopes, and who computes /proc."""
 
     database: Database
     envelope: Envelope
     vo: str
+    view: View | None = None
 
     def routes(self) -> list[Route]:
         """/v1/catalogue/*."""
-        reading = (("ls", self.ls), ("stat", self.stat), ("find", self.find), ("whereis", self.whereis))
+        reading = (
+            ("ls", self.ls), ("stat", self.stat), ("find", self.find), ("whereis", self.whereis), ("quota", self.quota),
+        )  # fmt: skip
         writing = (
-            ("mkdir", self.mkdir), ("rm", self.rm), ("mv", self.mv), ("write", self.write), ("register", self.register),
-            ("read", self.read), ("storage", self.storage), ("removed", self.removed),
+            ("lookup", self.lookup), ("mkdir", self.mkdir), ("rm", self.rm), ("mv", self.mv), ("tag", self.tag),
+            ("untag", self.untag), ("quota", self.set_quota),
         )  # fmt: skip
         return [
             *(route("GET", f"/v1/catalogue/{name}", handler) for name, handler in reading),
             *(route("POST", f"/v1/catalogue/{name}", handler) for name, handler in writing),
-            route("GET", "/v1/catalogue/removals", self.removals),
+            *Copies(self.database, self.envelope, self.vo, self.proc).routes(),
+            *Elements(self.database).routes(),
         ]
 
+    @property
+    def proc(self) -> Proc:
+        return Proc(self.view)
+
     async def ls(self, request: Request) -> Any:
-        who, path = caller(request).require(*PEOPLE), model.clean(_path(request))
+        who, path = caller(request).require(*ask.PEOPLE), model.clean(ask.path(request))
+        if seen := await self.proc.seen(who, path):
+            return [each.to_json() for each in (seen.children if seen.entry.is_directory else [seen.entry])]
         async with self.database.transaction() as connection:
-            await self._home(connection, who, path)
-            return [entry.to_json() for entry in await store.ls(connection, path or "/")]
+            await store.open_home(connection, self.vo, who.user, path)
+            found = await store.ls(connection, path or "/")
+        if not path:
+            found = sorted([*found, *self.proc.top()], key=lambda each: each.path)
+        return [each.to_json() for each in found]
 
     async def stat(self, request: Request) -> Any:
-        who, path = caller(request).require(*PEOPLE), model.clean(_path(request))
+        who, path = caller(request).require(*ask.PEOPLE), model.clean(ask.path(request))
+        if seen := await self.proc.seen(who, path):
+            return seen.entry.to_json()
         async with self.database.transaction() as connection:
-            await self._home(connection, who, path)
+            await store.open_home(connection, self.vo, who.user, path)
             return (await store.stat(connection, path or "/")).to_json()
 
     async def find(self, request: Request) -> Any:
-        caller(request).require(*PEOPLE)
-        pattern, most = request.query_params.get("pattern", "*"), int(number(request, "limit", 10000, 100000))
+        """Entries below a directory, by path: ``pattern`` of the name, ``where`` of the tags, behind ``after``."""
+        caller(request).require(*ask.PEOPLE)
+        path, asked = _kept(request), request.query_params
+        pattern, most = asked.get("pattern", "*"), int(number(request, "limit", 10000, 100000))
+        condition, after = asked.get("where", ""), asked.get("after", "")
         async with self.database.transaction() as connection:
-            return [entry.to_json() for entry in await store.find(connection, _path(request), pattern, most)]
+            found = await store.find(connection, path or "/", pattern, most, condition, after)
+        return [entry.to_json() for entry in found]
 
     async def whereis(self, request: Request) -> Any:
-        caller(request).require(*PEOPLE)
+        caller(request).require(*ask.PEOPLE)
+        path = _kept(request)
         async with self.database.transaction() as connection:
-            entry = await store.stat(connection, _path(request))
+            entry = await store.stat(connection, path or "/")
             if entry.is_directory:
                 raise UserError(
                     f"{entry.path or '/'} is a directory; only files have copies", path=entry.path
@@ -69,164 +89,78 @@ class Catalogue:
             copies = await store.replicas(connection, entry.guid, "")
         return [{"se": c["se"], "site": c["site"], "pfn": c["url"] + c["pfn"]} for c in copies]
 
-    async def mkdir(self, request: Request) -> Any:
-        who, asked = _writer(request), await body(request)
-        path = model.clean(_text(asked, "path"))
+    async def lookup(self, request: Request) -> Any:
+        """Size, GUID and storage elements of many files; those that are none are absent."""
+        caller(request).require(*ask.PEOPLE)
+        lfns = ask.texts(await body(request), "lfns", model.MOST)
         async with self.database.transaction() as connection:
-            await self._home(connection, who, path)
-            await store.mkdir(connection, path, who.user, _admin(who))
+            found = await bulk.lookup(connection, lfns)
+        return {"files": {lfn: placed.to_json() for lfn, placed in found.items()}}
+
+    async def mkdir(self, request: Request) -> Any:
+        who, asked = ask.writer(request), await body(request)
+        path = model.clean(ask.text(asked, "path"))
+        async with self.database.transaction() as connection:
+            await store.open_home(connection, self.vo, who.user, path)
+            await store.mkdir(connection, path, who.user, ask.admin(who))
         return {}
 
     async def rm(self, request: Request) -> Any:
-        who, asked = _person(request), await body(request)
+        who, asked = ask.person(request), await body(request)
         async with self.database.transaction() as connection:
             gone = await store.remove(
-                connection, _text(asked, "path"), who.user, _admin(who), bool(asked.get("recursive"))
+                connection, ask.text(asked, "path"), who.user, ask.admin(who), bool(asked.get("recursive"))
             )
         return {"removed": gone}
 
     async def mv(self, request: Request) -> Any:
-        who, asked = _person(request), await body(request)
+        who, asked = ask.person(request), await body(request)
         async with self.database.transaction() as connection:
-            await store.move(connection, _text(asked, "path"), _text(asked, "to"), who.user, _admin(who))
-        return {}
-
-    async def write(self, request: Request) -> Any:
-        """Where the caller may put a file: nothing is registered until ``register`` or a DONE report.
-
-        ``se`` is a name or a list of names, ``copies`` how many writes are wanted (default: one for each
-        name, at least one); fewer come back when fewer storage elements have room. ``guid`` asks for
-        further copies of that file.
-        """
-        who, asked = _writer(request), await body(request)
-        size, md5 = _number(asked, "size"), _text(asked, "md5")
-        model.check_md5(md5)
-        known = model.clean_guid(str(asked["guid"])) if asked.get("guid") else ""
-        guid = known or str(uuid.uuid4())
-        names = asked.get("se") or []
-        names = [str(name) for name in ([names] if isinstance(names, str) else names)]
-        copies = _number(asked, "copies", max(1, len(names)))
-        async with self.database.transaction() as connection:
-            lfn = model.clean(_text(asked, "lfn"))
-            await self._home(connection, who, lfn)
-            await store.check_new(connection, lfn, who.user, _admin(who), same=known)
-            await store.check_content(connection, guid, size, md5)
-            site = str(asked.get("site") or who.claims.get("site") or "")
-            places = await store.choose_storage(connection, site, size, names, min(copies, 100), guid)
-            pfn = model.pfn_of(guid)
-            for place in places:
-                await rows(connection, store.QUERIES["intend"], se=place["name"], pfn=pfn)
-        writes = [
-            {
-                "se": place["name"],
-                "pfn": pfn,
-                "url": place["url"] + pfn,
-                "envelope": self.envelope(f"{place['name']}:{pfn}", "PUT", size, md5),
-            }
-            for place in places
-        ]
-        return {"lfn": lfn, "guid": guid, "writes": writes}
-
-    async def register(self, request: Request) -> Any:
-        who, asked = _writer(request), await body(request)
-        model.check_md5(_text(asked, "md5"))
-        outputs = [Output.from_json({**asked, **copy}) for copy in asked.get("replicas", ())]
-        if not outputs:
-            raise UserError(f"{asked.get('lfn')} has no replica to register")
-        async with self.database.transaction() as connection:
-            await self._home(connection, who, model.clean(_text(asked, "lfn")))
-            await store.register(connection, outputs, who.user, _admin(who))
-        return {}
-
-    async def read(self, request: Request) -> Any:
-        """Where a file can be read, the caller's site first, each with its envelope."""
-        who, asked = caller(request).require(*PEOPLE), await body(request)
-        async with self.database.transaction() as connection:
-            entry = await store.stat(connection, _text(asked, "lfn"))
-            if entry.is_directory:
-                raise UserError(f"{entry.path or '/'} is a directory", path=entry.path)
-            site = str(asked.get("site") or who.claims.get("site") or "")
-            copies = await store.replicas(connection, entry.guid, site)
-        reads = [
-            {
-                "se": copy["se"],
-                "url": copy["url"] + copy["pfn"],
-                "envelope": self.envelope(f"{copy['se']}:{copy['pfn']}", "GET", entry.size, entry.md5),
-            }
-            for copy in copies
-        ]
-        return {**entry.to_json(), "reads": reads}
-
-    async def storage(self, request: Request) -> Any:
-        who, asked = caller(request).require("vobox"), await body(request)
-        values = {key: _text(asked, key) for key in ("name", "site", "url")}
-        if who.claims.get("site", values["site"]) != values["site"]:
-            raise NotAllowed(f"{who.subject} is of site {who.claims['site']}, not of {values['site']}")
-        free = _number(asked, "free", 0)
-        if not await self.database.rows(store.QUERIES["save_storage"], **values, free=free):
-            raise UserError(
-                f"another site of this VO has a storage element {values['name']}; rename one in site.yaml"
+            await store.move(
+                connection, ask.text(asked, "path"), ask.text(asked, "to"), who.user, ask.admin(who)
             )
         return {}
 
-    async def removals(self, request: Request) -> Any:
-        who, se = caller(request).require("vobox"), request.query_params.get("se", "")
-        await self._its_site(who, se)
-        found = await self.database.rows(store.QUERIES["removals"], se=se)
-        return {"pfns": [one["pfn"] for one in found]}
+    async def tag(self, request: Request) -> Any:
+        """The entry has these tags too; all it has then come back."""
+        who, asked = ask.writer(request), await body(request)
+        tags = asked.get("tags")
+        if not isinstance(tags, dict) or not tags:
+            raise UserError("tags must be an object of names and values, with one at least")
+        async with self.database.transaction() as connection:
+            path = ask.text(asked, "path")
+            return {"tags": await facts.tag(connection, path, tags, who.user, ask.admin(who))}
 
-    async def removed(self, request: Request) -> Any:
-        who, asked = caller(request).require("vobox"), await body(request)
-        await self._its_site(who, _text(asked, "se"))
-        await self.database.rows(
-            store.QUERIES["removed"], se=_text(asked, "se"), pfns=list(asked.get("pfns", ()))
-        )
-        return {}
+    async def untag(self, request: Request) -> Any:
+        who, asked = ask.person(request), await body(request)
+        names = ask.texts(asked, "names", model.MOST)
+        async with self.database.transaction() as connection:
+            path = ask.text(asked, "path")
+            return {"tags": await facts.untag(connection, path, names, who.user, ask.admin(who))}
 
-    async def _its_site(self, who: Caller, se: str) -> None:
-        """NotAllowed when the storage element ``se`` is another site's than the caller's."""
-        found = await self.database.rows(store.QUERIES["site_of_storage"], se=se)
-        site = who.claims.get("site") or who.name
-        if found and found[0]["site"] != site:
-            raise NotAllowed(f"{who.subject} is of site {site}, {se} of {found[0]['site']}", se=se)
+    async def quota(self, request: Request) -> Any:
+        """What a user has and may have: of oneself, or of anybody for an admin."""
+        who = ask.person(request)
+        user = request.query_params.get("user") or who.user
+        if user != who.user and not ask.admin(who):
+            raise NotAllowed(f"{who.user} may look at their own quota, not at that of {user}")
+        async with self.database.transaction() as connection:
+            return (await facts.quota(connection, user)).to_json()
 
-    async def _home(self, connection: Connection, who: Caller, path: str) -> None:
-        """The caller's home exists if ``path`` is in it."""
-        home = model.home(self.vo, who.user)
-        if path != home and not path.startswith(f"{home}/"):
-            return
-        if await rows(connection, store.QUERIES["entry"], path=home):
-            return
-        owner = (await store.stat(connection, f"/{self.vo}/user")).owner
-        await store.ensure_home(connection, self.vo, who.user, owner)
-
-
-def _writer(request: Request) -> Caller:
-    return caller(request).require(*PEOPLE)
-
-
-def _person(request: Request) -> Caller:
-    """Jobs add to the catalogue; only people take away from it."""
-    return caller(request).require("user", "admin", "release")
+    async def set_quota(self, request: Request) -> Any:
+        """What a user may have; ``most_files`` or ``most_bytes`` null: no limit."""
+        caller(request).require("admin")
+        asked = await body(request)
+        limits = [
+            None if asked.get(key) is None else ask.whole(asked, key) for key in ("most_files", "most_bytes")
+        ]
+        async with self.database.transaction() as connection:
+            return (await facts.limit(connection, ask.text(asked, "user"), *limits)).to_json()
 
 
-def _admin(who: Caller) -> bool:
-    return "admin" in who.roles
-
-
-def _path(request: Request) -> str:
-    return request.query_params.get("path", "/")
-
-
-def _text(asked: dict[str, Any], key: str) -> str:
-    value = asked.get(key)
-    if not isinstance(value, str) or not value:
-        raise UserError(f"{key} is missing", key=key)
-    return value
-
-
-def _number(asked: dict[str, Any], key: str, default: int | None = None) -> int:
-    value = asked.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise UserError(f"{key} must be a whole number, not {value!r}", key=key)
-    return value
+def _kept(request: Request) -> str:
+    """The clean path of the query; UserError in /proc, where nothing is kept."""
+    path = model.clean(ask.path(request))
+    if model.in_proc(path):
+        raise UserError(f"{path} is computed from the jobs and has no copies; ls and cat show it", path=path)
+    return path

@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.catalogue.model import Entry, Output
+from orchestrator.catalogue import streams
+from orchestrator.catalogue.model import MOST, Entry, Output, Placed, Quota, Value
+from orchestrator.catalogue.streams import Progress, Source
 from orchestrator.errors import GridError, PermanentError, TemporaryError
 from orchestrator.runtime.http import Api
 
 if TYPE_CHECKING:
     import httpx
-
-BLOCK = 1 << 20  # bytes read or written at once
-Progress = Callable[[int], None]  # told how many bytes went since the last time
-Source = Path | Callable[[], BinaryIO]  # a local file, or what opens it (each time anew)
 
 
 @dataclass(frozen=True)
@@ -40,15 +38,11 @@ class Read:
     envelope: str
 
 
-def _opened(source: Source) -> BinaryIO:
-    return source.open("rb") if isinstance(source, Path) else source()
-
-
 def sums(source: Source) -> Sums:
     """Size, MD5 and Adler-32 of a local file."""
     md5, adler, size = hashlib.md5(usedforsecurity=False), 1, 0
-    with _opened(source) as stream:
-        while block := stream.read(BLOCK):
+    with streams.opened(source) as stream:
+        while block := stream.read(streams.BLOCK):
             md5.update(block)
             adler = zlib.adler32(block, adler)
             size += len(block)
@@ -65,14 +59,71 @@ async def stat(api: Api, path: str) -> Entry:
     return Entry.from_json(await api.get("/v1/catalogue/stat", path=path))
 
 
-async def find(api: Api, path: str, pattern: str) -> list[Entry]:
-    """Files below ``path`` whose name matches a shell pattern."""
-    return [Entry.from_json(one) for one in await api.get("/v1/catalogue/find", path=path, pattern=pattern)]
+async def find(
+    api: Api, path: str, pattern: str, condition: str = "", page: int = MOST, token: str | None = None
+) -> list[Entry]:
+    """Files below ``path`` whose name matches a shell pattern, all of them, asked for ``page`` at once.
+
+    With a ``condition`` such as ``run > 1000 && pass == "p2"``: entries with such tags, directories too.
+    """
+    found: list[Entry] = []
+    asked = {"path": path, "pattern": pattern, "where": condition or None, "limit": page}
+    while True:
+        after = found[-1].path if found else None
+        told = await api.call("GET", "/v1/catalogue/find", params=asked | {"after": after}, token=token)
+        more = [Entry.from_json(one) for one in told]
+        if after is not None and more and more[0].path <= after:
+            raise PermanentError("this central is older than the command and lists no more than one page")
+        found += more
+        if len(more) < page:
+            return found
 
 
 async def whereis(api: Api, path: str) -> list[dict[str, Any]]:
     """se, site and pfn of every copy."""
     return list(await api.get("/v1/catalogue/whereis", path=path))
+
+
+async def lookup(api: Api, lfns: Sequence[str]) -> dict[str, Placed]:
+    """The files among ``lfns`` (any number), by the spelling that was asked for; others are absent."""
+    found: dict[str, Placed] = {}
+    for start in range(0, len(lfns), MOST):
+        told = await api.post("/v1/catalogue/lookup", {"lfns": list(lfns[start : start + MOST])})
+        found |= {lfn: Placed.from_json(placed) for lfn, placed in told["files"].items()}
+    return found
+
+
+async def tag(api: Api, path: str, tags: Mapping[str, Value], token: str | None = None) -> dict[str, Value]:
+    """The entry has these tags too; all it has then."""
+    return dict(
+        (await api.post("/v1/catalogue/tag", {"path": path, "tags": dict(tags)}, token=token))["tags"]
+    )
+
+
+async def untag(api: Api, path: str, names: Sequence[str]) -> dict[str, Value]:
+    """The entry has these tags no more; those it has still."""
+    return dict((await api.post("/v1/catalogue/untag", {"path": path, "names": list(names)}))["tags"])
+
+
+async def quota(api: Api, user: str = "") -> Quota:
+    """What a user (default: the caller) has in the catalogue and may have."""
+    return Quota.from_json(await api.get("/v1/catalogue/quota", user=user or None))
+
+
+async def set_quota(api: Api, user: str, most_files: int | None, most_bytes: int | None) -> Quota:
+    """What a user may have (None: no limit); for admins."""
+    asked = {"user": user, "most_files": most_files, "most_bytes": most_bytes}
+    return Quota.from_json(await api.post("/v1/catalogue/quota", asked))
+
+
+async def distances(api: Api, site: str = "") -> list[dict[str, Any]]:
+    """se, site, alive, free and distance of every storage element, the closest to ``site`` first."""
+    return list(await api.get("/v1/catalogue/distance", site=site or None))
+
+
+async def set_distance(api: Api, site: str, se: str, distance: float | None) -> None:
+    """``se`` is so far from ``site`` (None: as far as the sites tell); for admins."""
+    await api.post("/v1/catalogue/distance", {"site": site, "se": se, "distance": distance})
 
 
 async def mkdir(api: Api, path: str) -> None:
@@ -124,7 +175,7 @@ async def store_copies(
         if len(made) == wanted:
             break
         try:
-            await _put(api.http, write["url"], write["envelope"], source, told.size, progress)
+            await streams.upload(api.http, write["url"], write["envelope"], source, told.size, progress)
         except (TemporaryError, PermanentError) as error:
             failed = error
             continue
@@ -157,6 +208,9 @@ async def get(
 ) -> Entry:
     """Copy a file of the catalogue to ``target`` (atomic), the closest replica first, checked by size and MD5."""
     told = await api.post("/v1/catalogue/read", {"lfn": lfn}, token=token)
+    if "content" in told:  # below /proc: computed, no storage element has it
+        target.write_text(told["content"], encoding="utf-8", newline="")
+        return Entry.from_json(told)
     reads = [Read(each["se"], each["url"], each["envelope"]) for each in told["reads"]]
     await fetch(api.http, lfn, reads, (told["size"], told["md5"]), target, progress)
     return Entry.from_json(told)
@@ -177,7 +231,7 @@ async def fetch(
         for read in reads:
             try:
                 with part.open("wb") as out:
-                    found = await _download(http, read.url, read.envelope, out, progress)
+                    found = await streams.download(http, read.url, read.envelope, out, progress)
             except (TemporaryError, PermanentError) as error:
                 failures.append(f"{read.se}: {error.message}")
                 continue
@@ -202,60 +256,3 @@ async def read_bytes(api: Api, lfn: str, most: int = 64 << 20) -> bytes:
         target = Path(folder) / "content"
         await get(api, lfn, target)
         return target.read_bytes()
-
-
-async def _put(
-    http: httpx.AsyncClient, url: str, envelope: str, source: Source, size: int, progress: Progress | None
-) -> None:
-    import httpx
-
-    async def blocks() -> AsyncIterator[bytes]:
-        with _opened(source) as stream:
-            while block := await asyncio.to_thread(stream.read, BLOCK):
-                yield block
-                if progress is not None:
-                    progress(len(block))
-
-    headers = {"Authorization": f"Bearer {envelope}", "Content-Length": str(size)}
-    content: AsyncIterator[bytes] | bytes = blocks() if size else b""
-    try:
-        answer = await http.put(
-            url, content=content, headers=headers, timeout=httpx.Timeout(60.0, connect=5.0)
-        )
-    except httpx.TransportError as error:
-        raise TemporaryError(f"{url} does not answer: {type(error).__name__} {error}", url=url) from error
-    _check(answer, url)
-
-
-async def _download(
-    http: httpx.AsyncClient, url: str, envelope: str, out: BinaryIO, progress: Progress | None
-) -> tuple[int, str]:
-    import httpx
-
-    md5, size = hashlib.md5(usedforsecurity=False), 0
-    headers = {"Authorization": f"Bearer {envelope}"}
-    try:
-        async with http.stream(
-            "GET", url, headers=headers, timeout=httpx.Timeout(60.0, connect=5.0)
-        ) as answer:
-            if not answer.is_success:
-                await answer.aread()
-                _check(answer, url)
-            async for block in answer.aiter_bytes(BLOCK):
-                md5.update(block)
-                size += len(block)
-                out.write(block)
-                if progress is not None:
-                    progress(len(block))
-    except httpx.TransportError as error:
-        raise TemporaryError(f"{url} does not answer: {type(error).__name__} {error}", url=url) from error
-    return size, md5.hexdigest()
-
-
-def _check(answer: httpx.Response, url: str) -> None:
-    if answer.is_success:
-        return
-    kind = TemporaryError if answer.status_code in (429, 502, 503, 504, 507) else PermanentError
-    raise kind(
-        f"{url} answered {answer.status_code}: {answer.text[:200]}", url=url, status=answer.status_code
-    )

@@ -1,15 +1,22 @@
-"""LFNs, entries, replicas. Pure."""
+"""LFNs, entries, replicas, tags, quotas. Pure."""
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from orchestrator.errors import UserError
+from orchestrator.errors import NotAllowed, UserError
+from orchestrator.units import format_size
 
 LONGEST = 1024  # characters of an LFN
+MOST = 10_000  # LFNs of one bulk call
+PROC = "/proc"  # what lies below is computed from the jobs
+MOST_TAGS, LONGEST_TAG = 50, 256  # tags of one entry; characters of a text
+_TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
+Value = str | int | float | bool  # of a tag
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class Entry:
     md5: str
     adler32: str
     made: float  # seconds since the epoch
+    tags: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def is_directory(self) -> bool:
@@ -47,6 +55,7 @@ class Entry:
             md5=str(value["md5"]),
             adler32=str(value["adler32"]),
             made=float(value["made"]),
+            tags=value.get("tags") or {},
         )
 
 
@@ -79,6 +88,94 @@ class Output:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A file of the catalogue and the storage elements that hold it, sorted; ``size`` in bytes."""
+
+    lfn: str
+    guid: str
+    size: int
+    md5: str
+    ses: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Placed:
+        texts = {key: str(value[key]) for key in ("lfn", "guid", "md5")}
+        return cls(size=int(value["size"]), ses=tuple(value["ses"]), **texts)
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What a user has in the catalogue, and may have at most (None: no limit). Sizes in bytes, copies not counted."""
+
+    user: str
+    files: int
+    bytes: int
+    most_files: int | None
+    most_bytes: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Quota:
+        return cls(**{name: value[name] for name in cls.__dataclass_fields__})
+
+    def check(self, files: int = 0, size: int = 0) -> None:
+        """UserError when ``files`` more, of ``size`` bytes together, are too many."""
+        count, total = self.files + files, self.bytes + size
+        over = []
+        if self.most_files is not None and count > self.most_files:
+            over.append(f"{count} files where {self.most_files} are allowed")
+        if self.most_bytes is not None and total > self.most_bytes:
+            over.append(f"{format_size(total)} where {format_size(self.most_bytes)} are allowed")
+        if over:
+            raise UserError(
+                f"the quota of {self.user} is used up: with this they would have {' and '.join(over)}; remove "
+                f"files, or ask an admin for `orchestrate file quota {self.user}` with more",
+                **self.to_json(),
+            )
+
+
+def check_tags(tags: Mapping[str, Any]) -> dict[str, Value]:
+    """The tags, if they can be kept; UserError names the one that cannot."""
+    for name, value in tags.items():
+        check_tag_name(name)
+        if isinstance(value, str):
+            good = len(value) <= LONGEST_TAG and all(ord(char) >= 32 for char in value)
+        else:
+            good = isinstance(value, int | float) and abs(value) < 2**63
+        if not good:
+            said = f"a number, true, false, or a text of one line and at most {LONGEST_TAG} characters"
+            raise UserError(f"tag {name}={str(value)[:40]!r} cannot be kept: give it {said}", tag=name)
+    return dict(tags)
+
+
+def check_tag_name(name: Any) -> str:
+    """The name of a tag; UserError when it cannot be one."""
+    if not isinstance(name, str) or not _TAG.fullmatch(name):
+        raise UserError(
+            f"{str(name)[:80]!r} is no name of a tag: a letter, then letters, digits, _ or ., 64 at most"
+        )
+    return name
+
+
+def in_proc(path: str) -> bool:
+    """Whether a clean path is /proc or below it."""
+    return path == PROC or path.startswith(f"{PROC}/")
+
+
+def clean_new(path: str) -> str:
+    """The clean spelling of an LFN that somebody wants to make; NotAllowed below /proc."""
+    path = clean(path)
+    if in_proc(path):
+        raise NotAllowed(f"{path} is computed from the jobs; nobody may write there", path=path)
+    return path
 
 
 def clean(path: str) -> str:
@@ -115,6 +212,18 @@ def may_write(entry: Entry, user: str, admin: bool) -> bool:
 def home(vo: str, user: str) -> str:
     """The home directory of a user: /<vo>/user/<first letter>/<user>."""
     return f"/{vo}/user/{user[0]}/{user}"
+
+
+def new_guid(now: float, chance: int) -> str:
+    """A GUID made at ``now`` (seconds since the epoch) with 66 random bits: version 8 of RFC 9562.
+
+    What is made together stands together in the indexes, so a run's files cost few pages at 10^9 entries.
+    The first two digits, a storage element's directory, are those of the present 65 seconds.
+    """
+    ms = int(now * 1000) & 0xFFFF_FFFF_FFFF
+    head = (ms >> 16 & 0xFF) << 40 | ms >> 8
+    middle = 0x8000 | (ms & 0xFF) << 4 | chance >> 62 & 0xF
+    return str(uuid.UUID(int=head << 80 | middle << 64 | 0b10 << 62 | chance & (1 << 62) - 1))
 
 
 def clean_guid(guid: str) -> str:

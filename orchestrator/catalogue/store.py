@@ -7,13 +7,14 @@ from pathlib import Path
 
 import psycopg
 
-from orchestrator.catalogue import model
-from orchestrator.catalogue.model import Entry, Output, clean
+from orchestrator.catalogue import facts, model, where
+from orchestrator.catalogue.model import Entry, Output, clean, clean_new
 from orchestrator.errors import NotAllowed, NotFound, TemporaryError, UserError
 from orchestrator.runtime.sql import Connection, Queries, Row, row, rows
 
 QUERIES = Queries(Path(__file__).with_name("queries.sql"))
 DIRECTORY_MODE, FILE_MODE = 0o755, 0o644
+LONGEST_SEARCH = 10.0  # seconds
 
 
 async def begin(connection: Connection, vo: str, owner: str) -> None:
@@ -44,6 +45,15 @@ async def ensure_home(connection: Connection, vo: str, user: str, owner: str) ->
     return home
 
 
+async def open_home(connection: Connection, vo: str, user: str, path: str) -> None:
+    """The home of ``user`` exists if the clean ``path`` is in it."""
+    home = model.home(vo, user)
+    if path != home and not path.startswith(f"{home}/"):
+        return
+    if not await rows(connection, QUERIES["entry"], path=home):
+        await ensure_home(connection, vo, user, (await stat(connection, f"/{vo}/user")).owner)
+
+
 async def stat(connection: Connection, path: str) -> Entry:
     """The entry at ``path``; NotFound when there is none."""
     found = await row(connection, QUERIES["entry"], path=clean(path))
@@ -66,18 +76,35 @@ async def ls(connection: Connection, path: str) -> list[Entry]:
     return [Entry.from_json(found) for found in await rows(connection, QUERIES["children"], path=entry.path)]
 
 
-async def find(connection: Connection, path: str, pattern: str, limit: int) -> list[Entry]:
-    """Files below the directory ``path`` whose name matches the shell pattern (``*`` and ``?``)."""
+async def find(
+    connection: Connection, path: str, pattern: str, limit: int, condition: str = "", after: str = ""
+) -> list[Entry]:
+    """Files below the directory ``path`` whose name matches the shell pattern (``*`` and ``?``), by path.
+
+    With a ``condition`` (see ``where``): entries that have such tags, directories too. ``after`` is the
+    last path of the page before. UserError when it takes longer than LONGEST_SEARCH seconds.
+    """
     folder = await stat(connection, path)
     escaped = pattern.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
     like = escaped.replace("*", "%").replace("?", "_")
-    found = await rows(connection, QUERIES["find"], path=folder.path, pattern=like, limit=limit)
+    values = {"path": folder.path, "pattern": like, "limit": limit, "after": after}
+    if condition:
+        values["where"] = where.compiled(condition)
+    await rows(connection, QUERIES["hurry"], most=str(int(LONGEST_SEARCH * 1000)))
+    try:
+        found = await rows(connection, QUERIES["find_tagged" if condition else "find"], **values)
+    except psycopg.errors.QueryCanceled as error:
+        raise UserError(
+            f"the search below {folder.path or '/'} took longer than {LONGEST_SEARCH:g} s; name a directory "
+            "with less below it, or fewer entries at once",
+            path=folder.path,
+        ) from error
     return [Entry.from_json(one) for one in found]
 
 
 async def mkdir(connection: Connection, path: str, user: str, admin: bool = False) -> None:
     """``path`` and the directories above it exist; they belong to ``user`` where they are new."""
-    line = model.lineage(clean(path))
+    line = model.lineage(clean_new(path))
     known = [Entry.from_json(one) for one in await rows(connection, QUERIES["ancestors"], paths=line)]
     if not known:
         raise NotFound("the catalogue has no root yet; run `orchestrate up`")
@@ -97,7 +124,7 @@ async def check_new(connection: Connection, lfn: str, user: str, admin: bool = F
 
     The user's file of that name is no obstacle when its GUID is ``same``: then it gets another copy.
     """
-    path = clean(lfn)
+    path = clean_new(lfn)
     known = [
         Entry.from_json(one)
         for one in await rows(connection, QUERIES["ancestors"], paths=model.lineage(path))
@@ -126,8 +153,9 @@ async def register(connection: Connection, outputs: Sequence[Output], user: str,
 
     A copy's path follows from its GUID: what ``pfn`` says does not matter, so nobody can name (and then
     remove) the copy of another file. UserError when a name is taken by other content: then nothing of
-    the transaction holds.
+    the transaction holds. So it is when the quota of ``user`` is used up.
     """
+    held, files, size = await facts.hold_quota(connection, user), 0, 0
     for output in outputs:
         path, pfn = clean(output.lfn), model.pfn_of(output.guid)
         await mkdir(connection, model.parent(path) or "/", user, admin)
@@ -137,14 +165,19 @@ async def register(connection: Connection, outputs: Sequence[Output], user: str,
         await check_content(connection, output.guid, output.size, output.md5)
         values = {"owner": user, "mode": FILE_MODE, "guid": output.guid, "size": output.size}
         values |= {"md5": output.md5, "adler32": output.adler32}
-        if not await _change(connection, "add_file", path=path, parent=folder.path, **values):
+        added = await _change(connection, "add_file", path=path, parent=folder.path, **values)
+        if not added:
             raise UserError(
                 f"{path} exists with other content; remove it or choose another OutputDir", path=path
             )
+        if added[0]["new"]:
+            files, size = files + 1, size + output.size
         await rows(connection, QUERIES["keep"], se=output.se, pfn=pfn)
         if await row(connection, QUERIES["doomed"], se=output.se, pfn=pfn):
             raise UserError(f"the copy of {path} on {output.se} is being deleted; write it again", path=path)
         await rows(connection, QUERIES["add_replica"], guid=output.guid, se=output.se, pfn=pfn)
+    if files:
+        held.check(files, size)
 
 
 async def remove(
@@ -152,6 +185,7 @@ async def remove(
 ) -> int:
     """``path`` is gone (a directory: when empty or ``recursive``); returns how many entries went."""
     entry = await _removable(connection, path, user, admin, "remove")
+    await facts.hold_quota(connection, entry.owner)
     if entry.is_directory and not recursive and await row(connection, QUERIES["inside"], path=entry.path):
         raise UserError(f"{entry.path} is not empty; add --recursive", path=entry.path)
     if entry.is_directory and not admin:
@@ -196,7 +230,7 @@ async def _change(connection: Connection, name: str, **values: object) -> list[R
 
 
 async def replicas(connection: Connection, guid: str, site: str) -> list[Row]:
-    """se, pfn, site, url of every copy; those of living storage elements first, then those of ``site``."""
+    """se, pfn, site, url of every copy; living storage elements first, then the closest to ``site``."""
     return await rows(connection, QUERIES["replicas"], guid=guid, site=site)
 
 
@@ -204,6 +238,8 @@ async def choose_storage(
     connection: Connection, site: str, size: int, names: Sequence[str], copies: int, guid: str
 ) -> list[Row]:
     """Up to ``copies`` storage elements with room for ``size`` bytes that lack ``guid``, the ``names`` first.
+
+    The others are those that live, then the closest to ``site``, then those with most room.
 
     TemporaryError when there is none; UserError when some were named and none can take it.
     """

@@ -7,6 +7,17 @@ which knows lines and columns, and each expression is then given to the library 
 """
 
 from orchestrator.classads.ads import Ad, Expression, matches, parse, quote
-from orchestrator.classads.text import Attribute, Problem, refuse, scan
+from orchestrator.classads.text import MAX_TEXT, Attribute, Problem, refuse, scan
 
-__all__ = ["Ad", "Attribute", "Expression", "Problem", "matches", "parse", "quote", "refuse", "scan"]
+__all__ = [
+    "MAX_TEXT",
+    "Ad",
+    "Attribute",
+    "Expression",
+    "Problem",
+    "matches",
+    "parse",
+    "quote",
+    "refuse",
+    "scan",
+]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
+from orchestrator.classads import limits
 from orchestrator.errors import UserError
 
 MAX_TEXT = 512 * 1024  # bytes of one ad or JDL
 MAX_ATTRIBUTES = 500
 MAX_DEPTH = 40  # nested brackets
-MAX_OPERATORS = 200  # of one expression: a chain is a deep tree; the library gives up at 300 to 400
-_FLAT = frozenset("()[]{},;=")
 _LISTS = frozenset({"packages", "closese", "gridpartitions", "installmethods"})
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _TOKEN = re.compile(
@@ -32,10 +31,14 @@ class Problem:
     column: int
     message: str
 
+    def shortened(self, most: int = 400) -> Problem:
+        """A message that holds the user's own long text is cut."""
+        return self if len(self.message) <= most else replace(self, message=self.message[:most] + " …")
+
 
 def refuse(problems: Sequence[Problem], what: str = "the JDL") -> UserError:
     """One error that names every problem; ``facts["problems"]`` holds them as data."""
-    told = sorted(problems, key=lambda each: (each.line, each.column))
+    told = sorted((each.shortened() for each in problems), key=lambda each: (each.line, each.column))
     lines = "\n".join(f"  {each.line}:{each.column}: {each.message}" for each in told)
     count = "1 problem" if len(told) == 1 else f"{len(told)} problems"
     return UserError(f"{what} has {count}:\n{lines}", problems=[asdict(each) for each in told])
@@ -63,6 +66,7 @@ def scan(text: str) -> tuple[list[Attribute], list[Problem]]:
         raise UserError(f"a JDL of {len(text)} characters is too long; at most {MAX_TEXT} are accepted")
     tokens, problems = _tokens(text)
     problems += _balance(tokens, text)
+    problems += _many_regexps(tokens)
     if problems:
         return [], problems
     body = [token for token in tokens if token.kind not in ("space", "comment")]
@@ -85,12 +89,12 @@ def scan(text: str) -> tuple[list[Attribute], list[Problem]]:
             problems.append(Problem(line, column, f"expected `Name = value;` but found {shown[:40]!r}"))
             continue
         rest = piece[piece.index(solid[1]) + 1 :]
-        if wrong := _stray(rest):
-            before = next((t for t in reversed(rest[: rest.index(wrong)]) if t.kind == "name"), wrong)
+        if stray := _stray(rest):
+            before = next((t for t in reversed(rest[: rest.index(stray)]) if t.kind == "name"), stray)
             problems.append(Problem(*_place(text, before.at), f"a ';' is missing before {before.text!r}"))
             continue
-        if deep := _too_deep(rest, text):
-            problems += deep
+        if wrong := _limits(rest, text):
+            problems += wrong
             continue
         value = "".join(" " if token.kind == "comment" else token.text for token in member_order(rest))
         attributes.append(Attribute(solid[0].text.strip("'"), value.strip(), line, column))
@@ -107,18 +111,19 @@ def read_expression(text: str) -> str:
     problems += _balance(tokens, text)
     if not problems and (wrong := _stray(tokens)):
         problems.append(Problem(*_place(text, wrong.at), f"{wrong.text!r} is not expected here"))
-    problems = problems or _too_deep(tokens, text)
+    problems = problems or _many_regexps(tokens) or _limits(tokens, text)
     if problems:
         raise refuse(problems, "the expression")
     return "".join(" " if token.kind == "comment" else token.text for token in member_order(tokens))
 
 
-def _too_deep(tokens: Sequence[Token], text: str) -> list[Problem]:
-    operators = [token for token in tokens if token.kind == "op" and token.text not in _FLAT]
-    if len(operators) <= MAX_OPERATORS:
-        return []
-    said = f"an expression may have at most {MAX_OPERATORS} operators"
-    return [Problem(*_place(text, operators[MAX_OPERATORS].at), said)]
+def _many_regexps(tokens: Sequence[Token]) -> list[Problem]:
+    many = limits.regexps(tokens) > limits.MAX_REGEXPS
+    return [Problem(1, 1, f"at most {limits.MAX_REGEXPS} regular expressions are accepted")] if many else []
+
+
+def _limits(tokens: Sequence[Token], text: str) -> list[Problem]:
+    return [Problem(*_place(text, tokens[at].at), said) for at, said in limits.broken(tokens)][:10]
 
 
 def member_order(tokens: Sequence[Token]) -> list[Token]:

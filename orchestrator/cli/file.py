@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import on_grid
+from orchestrator.cli import filefacts
+from orchestrator.cli.filegrid import Json, Lfn, Lfns, Named, SiteOption, on_files, print_json
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.wiring.grid import Connection
-
-_SITE_HELP = "The site spec; default ./site.yaml, or the file that ORCHESTRATE_SITE names."
-SiteOption = Annotated[
-    Path | None, typer.Option("--site", "-s", metavar="SITE", envvar="ORCHESTRATE_SITE", help=_SITE_HELP)
-]
-Json = Annotated[bool, typer.Option("--json", help="For programs: JSON instead of text.")]
-Lfn = Annotated[str, typer.Argument(metavar="LFN", help="A name in the catalogue; relative: from your home.")]
-Lfns = Annotated[list[str], typer.Argument(metavar="LFN…", help="Names in the catalogue.")]
-T = TypeVar("T")
-Named = Callable[[str], str]  # what the user wrote → LFN
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +25,7 @@ def register(app: typer.Typer) -> None:
     verbs = (("ls", ls), ("cat", cat), ("get", get), ("put", put), ("rm", rm), ("mkdir", mkdir), ("mv", mv))
     for name, verb in (*verbs, ("stat", stat), ("whereis", whereis), ("find", find)):
         group.command(name)(verb)
+    filefacts.register(group)
     app.add_typer(group, name="file", rich_help_panel="Files")
 
 
@@ -51,9 +42,9 @@ def ls(
     from orchestrator.catalogue import client
     from orchestrator.cli import fileview
 
-    found = _grid(site, lambda grid, path: client.ls(grid.central, path(lfn)))
+    found = on_files(site, lambda grid, path: client.ls(grid.central, path(lfn)))
     if as_json:
-        _json([each.to_json() for each in found])
+        print_json([each.to_json() for each in found])
     elif long:
         fileview.table(found)
     else:
@@ -77,7 +68,7 @@ def cat(lfns: Lfns, site: SiteOption = None) -> None:
                     shutil.copyfileobj(source, sys.stdout.buffer)
         sys.stdout.buffer.flush()
 
-    _grid(site, act)
+    on_files(site, act)
 
 
 def get(
@@ -100,9 +91,9 @@ def get(
         with fileview.progress(entry.name, sum(file.size for file in files)) as step:
             return await filecopy.download(grid.central, entry, files, target, step)
 
-    done = _grid(site, act)
+    done = on_files(site, act)
     if as_json:
-        _json(done)
+        print_json(done)
     for each in () if as_json else done:
         fileview.line(f"{each['lfn']} -> {each['path']}")
 
@@ -134,9 +125,9 @@ def put(
         with fileview.progress(source.name, size * copies) as step:
             return await filecopy.upload(grid.central, files, target, se, copies, step)
 
-    done = _grid(site, act)
+    done = on_files(site, act)
     if as_json:
-        _json(done)
+        print_json(done)
     for each in () if as_json else done:
         fileview.line(
             f"{each['lfn']} on {', '.join(each['se'])}" if each["new"] else f"{each['lfn']} is there"
@@ -179,7 +170,7 @@ def mv(
         target = await filecopy.landing(grid.central, old.rpartition("/")[2], to, path(""))
         await client.mv(grid.central, old, target)
 
-    _grid(site, act)
+    on_files(site, act)
 
 
 def stat(lfn: Lfn, site: SiteOption = None, as_json: Json = False) -> None:
@@ -190,11 +181,11 @@ def stat(lfn: Lfn, site: SiteOption = None, as_json: Json = False) -> None:
     async def act(grid: Connection, path: Named) -> None:
         entry = await client.stat(grid.central, path(lfn))
         if as_json:
-            _json(entry.to_json())
+            print_json(entry.to_json())
         else:
             fileview.entry(entry, grid.user)
 
-    _grid(site, act)
+    on_files(site, act)
 
 
 def whereis(lfn: Lfn, site: SiteOption = None, as_json: Json = False) -> None:
@@ -202,27 +193,31 @@ def whereis(lfn: Lfn, site: SiteOption = None, as_json: Json = False) -> None:
     from orchestrator.catalogue import client
     from orchestrator.cli import fileview
 
-    found = _grid(site, lambda grid, path: client.whereis(grid.central, path(lfn)))
-    _json(found) if as_json else fileview.copies(found)
+    found = on_files(site, lambda grid, path: client.whereis(grid.central, path(lfn)))
+    print_json(found) if as_json else fileview.copies(found)
 
 
 def find(
     lfn: Lfn,
     pattern: Annotated[str, typer.Argument(help="A name with * and ?, in quotes.")] = "*",
+    where: Annotated[
+        str, typer.Option("--where", "-w", metavar="CONDITION", help="What the tags must be, in quotes.")
+    ] = "",
     long: Annotated[bool, typer.Option("--long", "-l", help="Owner, size and time too.")] = False,
     site: SiteOption = None,
     as_json: Json = False,
 ) -> None:
-    """List the files below a directory whose names match.
+    """List the files below a directory whose names match, or with --where what has such tags.
 
-    Examples: `orchestrate file find /`, `orchestrate file find results '*.root'`.
+    Examples: `orchestrate file find /`, `orchestrate file find results '*.root'`,
+    `orchestrate file find /alice --where 'run > 1000 && pass == "p2"'`.
     """
     from orchestrator.catalogue import client
     from orchestrator.cli import fileview
 
-    found = _grid(site, lambda grid, path: client.find(grid.central, path(lfn), pattern))
+    found = on_files(site, lambda grid, path: client.find(grid.central, path(lfn), pattern, where))
     if as_json:
-        _json([each.to_json() for each in found])
+        print_json([each.to_json() for each in found])
     elif long:
         fileview.table(found, full=True)
     else:
@@ -242,25 +237,6 @@ def _each(site: Path | None, lfns: list[str], act: Callable[[Any, str], Awaitabl
                 typer.echo(error.message, err=True)
         return refused
 
-    refused = _grid(site, every)
+    refused = on_files(site, every)
     if refused:
         raise typer.Exit(refused[0].exit_code)
-
-
-def _json(value: Any) -> None:
-    typer.echo(json.dumps(value))
-
-
-def _grid(site: Path | None, act: Callable[[Connection, Named], Awaitable[T]]) -> T:
-    """``act`` with a connection to the site's central services and what makes an LFN of what the user wrote."""
-    from orchestrator.catalogue import model
-    from orchestrator.cli.filecopy import absolute
-
-    async def named(grid: Connection) -> T:
-        home = model.home(grid.vo, grid.user)
-        try:
-            return await act(grid, lambda lfn: absolute(lfn, home))
-        except OSError as error:
-            raise UserError(f"{error.filename or 'a file'}: {error.strerror or error}") from error
-
-    return on_grid(site, named)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from orchestrator.catalogue.model import Entry, may_write
+from orchestrator.catalogue.model import Entry, Quota, Value, may_write
 from orchestrator.units import format_size
 
 BIG = 8 << 20  # bytes from which on a transfer shows its progress
@@ -56,6 +57,8 @@ def entry(found: Entry, user: str) -> None:
     if not found.is_directory:
         facts |= {"size": f"{format_size(found.size)} ({found.size} bytes)", "md5": found.md5}
         facts |= {"adler32": found.adler32, "guid": found.guid}
+    if found.tags:
+        facts |= {"tags": "\n".join(tag_lines(found.tags))}
     for name, value in facts.items():
         rows.add_row(name, escape(value))
     _console().print(rows)
@@ -71,6 +74,34 @@ def copies(found: Sequence[dict[str, Any]]) -> None:
         rows.add_column(name, overflow="fold")
     for each in found:
         rows.add_row(*(escape(str(each[key])) for key in ("se", "site", "pfn")))
+    _console().print(rows)
+
+
+def tag_lines(tags: Mapping[str, Value]) -> list[str]:
+    """NAME=VALUE of each, as `orchestrate file tag` reads it."""
+    return [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in sorted(tags.items())]
+
+
+def quota(found: Quota) -> None:
+    """What a user has and may have."""
+    most = "as many as they like" if found.most_files is None else f"of {found.most_files}"
+    room = "as much as they like" if found.most_bytes is None else f"of {format_size(found.most_bytes)}"
+    _console().print(f"[bold]{escape(found.user)}[/] has {found.files} files ({most})")
+    _console().print(f"with {format_size(found.bytes)} ({room})")
+
+
+def distances(found: Sequence[dict[str, Any]]) -> None:
+    """Storage elements and how far they are."""
+    if not found:
+        _console().print("no storage element has announced itself")
+        return
+    rows = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("SE", "SITE", "DISTANCE", "FREE", "STATE"):
+        rows.add_column(name, overflow="fold")
+    for each in found:
+        alive = "up" if each["alive"] else "silent"
+        facts = (each["se"], each["site"], f"{each['distance']:g}", format_size(each["free"]), alive)
+        rows.add_row(*(escape(str(fact)) for fact in facts))
     _console().print(rows)
 
 

@@ -1,41 +1,39 @@
-"""``orchestrate job submit|ps|show|output|kill|resubmit|why``: one call of ``jobs.client`` each."""
+"""``orchestrate job submit|ps|show|output|why``: one call of ``jobs.client`` each."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli import jobmany, jobtop
 from orchestrator.cli.common import on_grid
+from orchestrator.cli.joboptions import Json, Master, Since, SiteOption, State, Tag, seconds
 from orchestrator.errors import NotFound, UserError
 
 if TYPE_CHECKING:
     from orchestrator.wiring.grid import Connection
 
-_SITE_HELP = "The site spec; default ./site.yaml, or the file that ORCHESTRATE_SITE names."
-SiteOption = Annotated[
-    Path | None, typer.Option("--site", "-s", metavar="SITE", envvar="ORCHESTRATE_SITE", help=_SITE_HELP)
-]
-Json = Annotated[bool, typer.Option("--json", help="For programs: JSON instead of text.")]
 Job = Annotated[int, typer.Argument(metavar="ID", help="A job's number.")]
-Jobs = Annotated[list[int], typer.Argument(metavar="ID…", help="Numbers of jobs.")]
 
 
 def register(app: typer.Typer) -> None:
     """``orchestrate job …`` is in ``app``."""
     group = typer.Typer(no_args_is_help=True, help="Submit jobs and look after them.")
-    for name, verb in (
+    verbs: list[tuple[str, Callable[..., None]]] = [
         ("submit", submit),
         ("ps", ps),
         ("show", show),
         ("output", output),
-        ("kill", kill),
-        ("resubmit", resubmit),
         ("why", why),
-    ):
+        ("trace", jobtop.trace),
+        ("top", jobtop.top),
+        *jobmany.verbs().items(),
+    ]
+    for name, verb in verbs:
         group.command(name)(verb)
     app.add_typer(group, name="job", rich_help_panel="Jobs")
 
@@ -45,13 +43,17 @@ def submit(
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="ARG…", help="What $1, $2 … in the JDL stand for.")
     ] = None,
+    each: Annotated[
+        Path | None, typer.Option("--each", metavar="FILE", help="A job for each line of arguments in FILE.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to its end.")] = False,
     site: SiteOption = None,
     as_json: Json = False,
 ) -> None:
-    """Submit a job. With --watch the exit code tells whether it succeeded.
+    """Submit a job, or one for each line of a file. With --watch the exit code tells whether it succeeded.
 
-    Examples: `orchestrate job submit hello.jdl`, `orchestrate job submit sim.jdl 13 500 --watch`.
+    Examples: `orchestrate job submit hello.jdl`, `orchestrate job submit sim.jdl 13 500 --watch`,
+    `orchestrate job submit sim.jdl --each seeds.txt`.
     """
     from orchestrator.cli import jobview
     from orchestrator.jobs import client, model
@@ -60,6 +62,17 @@ def submit(
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"JDL file {file} cannot be read: {error}") from error
+    if each is not None:
+        if arguments or watch:
+            raise UserError(
+                "--each takes the arguments from its file, and watches nobody: leave ARG and --watch out"
+            )
+        many = on_grid(site, lambda grid: jobmany.submit_each(grid, text, file, each, as_json))
+        if as_json:
+            typer.echo(json.dumps(many))
+        else:
+            jobview.submitted_many(file, many)
+        return
 
     async def act(grid: Connection) -> tuple[dict[str, Any], str]:
         try:
@@ -74,7 +87,7 @@ def submit(
                 state = str(event["new"])
                 if not as_json:
                     jobview.event(event)
-                if state in model.FINAL:
+                if state in model.FINAL and not await _unjudged(grid, made["task"], state):
                     break
         return made, state
 
@@ -91,24 +104,34 @@ def ps(
     everything: Annotated[
         bool, typer.Option("--all", "-a", help="Parts and jobs that ended long ago too.")
     ] = False,
-    state: Annotated[str | None, typer.Option(help="Only in these states, like RUNNING,ZOMBIE.")] = None,
-    user: Annotated[str | None, typer.Option(help="Of this user; default you, `all` for everybody.")] = None,
-    master: Annotated[int | None, typer.Option(help="Only the parts of this master.")] = None,
+    state: State = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            "--user", "--owner", metavar="USER", help="Of this user; default you, `all` for everybody."
+        ),
+    ] = None,
+    master: Master = None,
+    tag: Tag = None,
+    at: jobmany.At = None,
+    since: Since = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
     site: SiteOption = None,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first.
 
-    Examples: `orchestrate job ps`, `orchestrate job ps -a --state RUNNING`, `orchestrate job ps --master 12`.
+    Examples: `orchestrate job ps`, `orchestrate job ps -a --state RUNNING`, `orchestrate job ps --master 12`,
+    `orchestrate job ps --tag mc26 --since 2h`, `orchestrate job ps --user all --at CERN`.
     """
     from orchestrator.cli import jobview
     from orchestrator.jobs import client
 
     async def act(grid: Connection) -> list[dict[str, Any]]:
         owner = None if user == "all" else user or grid.user
-        among = master if master is not None else None if everything or state else 0
-        return await client.listing(grid.central, state=state, owner=owner, master=among, limit=limit)
+        among = master if master is not None else None if everything or state or at else 0
+        more: dict[str, Any] = {"tag": tag, "site": at, "since": seconds(since)}
+        return await client.listing(grid.central, state=state, owner=owner, master=among, limit=limit, **more)
 
     found = on_grid(site, act)
     if as_json:
@@ -152,20 +175,6 @@ def output(
         sys.stdout.buffer.flush()
 
 
-def kill(jobs: Jobs, site: SiteOption = None) -> None:
-    """Kill jobs; a master's parts are killed with it. Example: `orchestrate job kill 12 13`."""
-    from orchestrator.jobs import client
-
-    _each(site, jobs, client.kill)
-
-
-def resubmit(jobs: Jobs, site: SiteOption = None) -> None:
-    """Run failed or killed jobs again; a master runs its failed parts only. Example: `orchestrate job resubmit 12`."""
-    from orchestrator.jobs import client
-
-    _each(site, jobs, client.resubmit)
-
-
 def why(job: Job, site: SiteOption = None, as_json: Json = False) -> None:
     """Tell why a job waits, and which requirement no resource satisfies. Example: `orchestrate job why 12`."""
     from orchestrator.cli import jobview
@@ -176,6 +185,15 @@ def why(job: Job, site: SiteOption = None, as_json: Json = False) -> None:
         typer.echo(json.dumps(told))
     else:
         jobview.why(job, told)
+
+
+async def _unjudged(grid: Connection, job: int, state: str) -> bool:
+    """Whether a validation's verdict follows this state."""
+    from orchestrator.jobs import client, model
+
+    if state not in (model.DONE, model.DONE_WARN):
+        return False
+    return model.unjudged(state, await client.show(grid.central, job))
 
 
 async def _output(grid: Connection, job: int, name: str) -> bytes:
@@ -191,24 +209,6 @@ async def _output(grid: Connection, job: int, name: str) -> bytes:
     have = ", ".join(each["lfn"].rpartition("/")[2] for each in found["outputs"]) or "none"
     hint = f"; its parts have their own: `orchestrate job ps --master {job}`" if found["parts"] else ""
     raise NotFound(f"job {job} ({found['state']}) has no output {name}; it has {have}{hint}", job=job)
-
-
-def _each(site: Path | None, jobs: list[int], act: Callable[[Any, int], Awaitable[str]]) -> None:
-    """The same for every job; one that cannot be done is told, and the others are done all the same."""
-
-    async def every(grid: Connection) -> list[UserError]:
-        refused = []
-        for job in jobs:
-            try:
-                typer.echo(f"job {job}: {await act(grid.central, job)}")
-            except UserError as error:
-                refused.append(error)
-                typer.echo(f"job {job}: {error.message}", err=True)
-        return refused
-
-    refused = on_grid(site, every)
-    if refused:
-        raise typer.Exit(refused[0].exit_code)
 
 
 def _in_file(file: Path, error: UserError) -> UserError:

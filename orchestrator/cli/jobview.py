@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -38,6 +39,14 @@ def submitted(file: Path, made: Json) -> None:
     for warning in made.get("warnings", ()):
         _console(stderr=True).print(f"[yellow]{escape(f'{file}:{warning}')}[/]", soft_wrap=True)
     _console().print(f"job {made['task']}")
+
+
+def submitted_many(file: Path, made: Json) -> None:
+    """How many jobs were made, and between which numbers; warnings on stderr."""
+    for warning in made.get("warnings", ()):
+        _console(stderr=True).print(f"[yellow]{escape(f'{file}:{warning}')}[/]", soft_wrap=True)
+    tasks = made["tasks"]
+    _console().print(f"{len(tasks)} jobs: {tasks[0]} to {tasks[-1]}")
 
 
 def event(event: Json) -> None:
@@ -101,6 +110,14 @@ def job(found: Json) -> None:
         facts.add_row(
             "parts", ", ".join(f"{count} {_colour(state)}" for state, count in found["parts"].items())
         )
+    if found.get("validation"):
+        judged = found["validation"]
+        told = (
+            f"job {judged['job']} is {_colour(judged['state'])}"
+            if judged["job"]
+            else escape(judged["reason"])
+        )
+        facts.add_row("validation", told)
     spent = ", ".join(f"{state} {format_duration(seconds)}" for state, seconds in found["times"].items())
     facts.add_row("spent", spent)
     for name, value in found["result"].items():
@@ -133,3 +150,61 @@ def why(number: int, told: Json) -> None:
             f"[red]{count}[/]" if each["known"] and not each["satisfied"] else count, escape(each["text"])
         )
     console.print(table)
+
+
+def trace(found: Json) -> None:
+    """A job's events with the time spent in each state, and the sums."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("#", "AT", "SPENT"):
+        table.add_column(name, justify="left" if name == "AT" else "right", no_wrap=True)
+    for name in ("STATE", "BY", "REASON"):
+        table.add_column(name, overflow="fold")
+    for each in found["events"]:
+        at = datetime.datetime.fromtimestamp(each["at"]).strftime("%m-%d %H:%M:%S.%f")[:-3]
+        attempt = f" [dim]#{each['attempt']}[/]" if each["attempt"] > 1 else ""
+        spent = "" if each["spent"] is None else _seconds(each["spent"])
+        state = _colour(each["new"]) + attempt
+        table.add_row(str(each["seq"]), at, spent, state, escape(each["actor"]), escape(each["reason"]))
+    _console().print(table)
+    sums = sorted(found["times"].items(), key=lambda pair: -pair[1])
+    _console().print("\nspent: " + ", ".join(f"{state} {_seconds(time)}" for state, time in sums))
+
+
+def _seconds(time: float) -> str:
+    return f"{time:.3f} s" if time < 60 else format_duration(time)
+
+
+def print_top(found: Json) -> None:
+    """``top`` once."""
+    _console().print(top(found))
+
+
+def top(found: Json) -> Group:
+    """Users by what they run, and states by how many there are and how long they last."""
+    users = Table(box=None, pad_edge=False, header_style="bold")
+    users.add_column("USER")
+    for name in ("RUNNING", "WAITING", "OTHER", "DONE", "FAILED"):
+        users.add_column(name, justify="right")
+
+    def running(owner: str) -> int:
+        return sum(count for state, count in found["users"].get(owner, {}).items() if state in model.ACTIVE)
+
+    for owner in sorted({*found["users"], *found["ended"]}, key=lambda each: (-running(each), each)):
+        open_, ended = found["users"].get(owner, {}), found["ended"].get(owner, {})
+        waiting = open_.get(model.WAITING, 0)
+        good = sum(count for state, count in ended.items() if state in model.SUCCESSES)
+        cells = (running(owner), waiting, sum(open_.values()) - running(owner) - waiting)
+        users.add_row(owner, *(str(each) for each in (*cells, good, sum(ended.values()) - good)))
+    states = Table(box=None, pad_edge=False, header_style="bold")
+    states.add_column("STATE")
+    for name in ("JOBS", "LEFT IT", "MEDIAN"):
+        states.add_column(name, justify="right")
+    counts: Counter[str] = Counter()
+    for owned in found["users"].values():
+        counts.update(owned)
+    for state in (each for each in model.LIFE if each in counts or each in found["median"]):
+        left = found["median"].get(state, {})
+        median = _seconds(left["seconds"]) if left else ""
+        states.add_row(_colour(state), str(counts[state]), str(left.get("jobs", "")), median)
+    said = f"[dim]DONE, FAILED, LEFT IT and MEDIAN: the last {format_duration(found['within'])}[/]"
+    return Group(users, Text(""), states, Text.from_markup(said))

@@ -122,6 +122,7 @@ def vobox_config(site: Site, machine: Machine, machines: Sequence[Machine], fact
             for name, se in site.storage_elements.items()
             if se.vobox == mine
         ],
+        "close_se": sorted(site.storage_elements),
         "repositories": [
             fqrn for fqrn, repository in site.software.repositories.items() if repository.server == mine
         ],

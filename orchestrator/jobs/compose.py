@@ -17,7 +17,7 @@ from orchestrator.runtime.sql import Database
 from orchestrator.tasks import api
 from orchestrator.tasks.broker import Broker, JobToken
 from orchestrator.tasks.hub import Hub
-from orchestrator.tasks.kinds import Patience
+from orchestrator.tasks.kinds import Kind, Patience
 from orchestrator.tasks.manager import Manager
 
 
@@ -35,11 +35,12 @@ def central_routes(
     defaults: Defaults,
     patience: Patience | None = None,
     clock: Clock | None = None,
+    also: Sequence[Kind] = (),
 ) -> Served:
-    """Task manager and jobs: what runs in the ``central`` program."""
+    """Task manager and jobs: what runs in the ``central`` program. ``also``: kinds of tasks beside jobs."""
     hub = Hub(database, ["event", "command"])
-    kind = JobKind(catalogue)
-    manager = Manager(database, {kind.name: kind}, patience)
+    kinds: Sequence[Kind] = [JobKind(catalogue), *also]
+    manager = Manager(database, {kind.name: kind for kind in kinds}, patience)
     jobs = Jobs(database, manager, hub, catalogue, defaults)
     routes = [*api.manager_routes(manager, hub), *job_routes(jobs, (clock or SystemClock()).now)]
     return Served(routes, hub)
@@ -50,11 +51,13 @@ def broker_routes(
     job_token: JobToken,
     patience: Patience | None = None,
     clock: Clock | None = None,
+    also: Sequence[Kind] = (),
 ) -> Served:
     """What runs in the ``broker`` program; ``job_token(task, attempt, user, site, seconds)`` signs."""
     hub = Hub(database, ["waiting"])
-    kind = JobKind(None)
-    broker = Broker(database, {kind.name: kind}, hub, job_token, patience, (clock or SystemClock()).now)
+    kinds: Sequence[Kind] = [JobKind(None), *also]
+    by_name = {kind.name: kind for kind in kinds}
+    broker = Broker(database, by_name, hub, job_token, patience, (clock or SystemClock()).now)
     return Served(api.broker_routes(broker), hub)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from orchestrator.jobs import model
+from orchestrator.catalogue.model import Placed
+from orchestrator.jobs import model, validation
 from orchestrator.runtime.sql import Connection
 from orchestrator.tasks import store
 from orchestrator.tasks.kinds import Task
@@ -23,6 +24,14 @@ class Catalogue(Protocol):
 
     async def exists(self, connection: Connection, lfn: str) -> bool:
         """Whether ``lfn`` is a file (not a directory)."""
+        ...
+
+    async def placed(self, connection: Connection, lfns: Sequence[str]) -> Mapping[str, Placed]:
+        """The files among ``lfns`` with their sizes and storage elements, by the spelling asked for; one statement."""
+        ...
+
+    async def sites(self, connection: Connection) -> Mapping[str, str]:
+        """The site of every storage element."""
         ...
 
     async def remove(self, connection: Connection, lfns: Sequence[str]) -> None:
@@ -78,10 +87,15 @@ class JobKind:
         return float(task.spec["jdl"]["TTL"]) + MARGIN
 
     async def on_move(self, connection: Connection, task: Task, report: Report | None) -> None:
-        """Book the outputs with the move that ends the job; wake the optimizer for what it must do."""
+        """Book the outputs with the move that ends the job, judge the job that a validation was for, and wake
+        the optimizer for what it must do."""
         if report is not None and report.outputs and self.catalogue is not None:
             await self.catalogue.register(connection, report.outputs, task.owner)
         if task.state in (model.INSERTING, model.SPLITTING):
             await store.notify(connection, "optimize", str(task.id))
+        if model.unjudged(task.state, task.spec):
+            await store.notify(connection, "optimize", str(task.id))
+        if (judged := await validation.judge(connection, task)) is not None:
+            await self.on_move(connection, judged, None)
         if task.state in model.FINAL and task.parent is not None:
             await store.notify(connection, "optimize", str(task.parent))

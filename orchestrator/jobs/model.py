@@ -6,10 +6,11 @@ No heavy imports: the agent carries this module.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 KIND: Final = "job"
+VALIDATE: Final = "validate"  # the role of a job that runs another one's ValidationCommand
 
 # Not given to a resource.
 INSERTING, WAITING, HELD = "INSERTING", "WAITING", "HELD"
@@ -61,6 +62,26 @@ LIFE: Mapping[str, frozenset[str]] = {
 }
 
 
+# The states in which each verb can do something: what many jobs chosen by a filter are narrowed to.
+VERBS: Mapping[str, frozenset[str]] = {
+    "kill": frozenset(LIFE) - FINAL,
+    "resubmit": FAILURES,
+    "hold": frozenset({WAITING}),
+    "release": frozenset({HELD}),
+}
+
+
+def unjudged(state: str, spec: Mapping[str, Any]) -> bool:
+    """It succeeded, and the verdict of its ValidationCommand is still to come. A master is judged by its parts."""
+    jdl = spec.get("jdl", {})
+    return state in (DONE, DONE_WARN) and "ValidationCommand" in jdl and "Split" not in jdl
+
+
+def settled(state: str, spec: Mapping[str, Any]) -> bool:
+    """Nothing more happens to it by itself."""
+    return state in FINAL and not unjudged(state, spec)
+
+
 @dataclass(frozen=True)
 class Input:
     """A catalogue file to put into the work directory under ``name`` (relative) before the payload starts."""
@@ -85,7 +106,7 @@ class Payload:
 
     The JDL keeps AliEn's attribute names; the optimizer adds ``Inputs`` (list of {lfn, name,
     executable}: all that must be downloaded, the executable included, in which case Executable is
-    its local name ``./<name>``). Sizes are bytes, times seconds.
+    its local name ``./<name>``) and ``Variables`` ({name: value} of the environment). Sizes are bytes, times seconds.
     """
 
     executable: str  # "./name" of an input, an absolute path, or a command to look up in PATH
@@ -100,6 +121,7 @@ class Payload:
     memory: int
     disk: int
     cores: int
+    variables: Mapping[str, str] = field(default_factory=dict)  # environment, from JDLVariables
 
     @classmethod
     def of(cls, jdl: Mapping[str, Any]) -> Self:
@@ -119,6 +141,7 @@ class Payload:
             int(jdl["MemorySize"]),
             int(jdl["WorkDirectorySize"]),
             int(jdl["CPUCores"]),
+            {str(name): str(value) for name, value in jdl.get("Variables", {}).items()},
         )
 
 

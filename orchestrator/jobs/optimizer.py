@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from orchestrator.errors import GridError, PermanentError, TemporaryError, UserError
-from orchestrator.jobs import masters, model, priority, split, store
+from orchestrator.jobs import collection, follow, masters, model, priority, split, store, together, validation
 from orchestrator.jobs.jdl import Defaults
 from orchestrator.jobs.kind import Catalogue
 from orchestrator.jobs.prepare import Preparer, default_dir
@@ -21,6 +21,7 @@ from orchestrator.tasks.kinds import Task
 from orchestrator.tasks.manager import Manager
 
 SWEEP = 1.0  # seconds
+ROUND = 30.0  # seconds between two looks at where the data of waiting jobs is
 SHARES = 10.0  # seconds between two looks at who uses how much
 
 
@@ -37,6 +38,8 @@ class Optimizer:
         self.kind = manager.kinds[model.KIND]
         self.log = logs.get("optimizer")
         self._shared_at = float("-inf")
+        self._follow_at = float("-inf")
+        self._followed = 0
         self._wake = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -53,13 +56,16 @@ class Optimizer:
         """One round; returns the seconds until the next."""
         async with self.database.transaction() as connection:
             new = await store.to_prepare(connection)
-        for job in new:
+        for job in await together.ready(self.database, self.manager, self.catalogue, self.defaults, new):
             await self._guarded(job, self._prepare)
         async with self.database.transaction() as connection:
             ready = await store.to_finish(connection)
             orphans = await store.orphans(connection)
+            unjudged = await store.to_validate(connection)
         for job in ready:
             await self._guarded(job, self._finish)
+        for job in unjudged:
+            await self._guarded(job, self._validate)
         for job in orphans:
             await kill_one(self.database, self.manager, job, "optimizer", "its master was killed")
         due = await self.manager.lapse(self.kind)
@@ -67,7 +73,9 @@ class Optimizer:
         if now - self._shared_at >= SHARES:
             self._shared_at = now
             await self._share()
-        if new or ready:
+        if now >= self._follow_at:
+            await self._follow(now)
+        if new or ready or unjudged:
             return 0.0
         return SWEEP if due is None else min(SWEEP, max(0.05, due))
 
@@ -79,31 +87,41 @@ class Optimizer:
             self.log.info("put off", job=job, reason=error.message)
 
     async def _prepare(self, job: int) -> None:
+        if unread := await self._ready(job, {}):
+            await self._ready(job, await collection.fetched(self.catalogue, unread))
+
+    async def _ready(self, job: int, texts: collection.Texts) -> set[str]:
+        """The next step of a job that does not wait yet; or nothing, and the collections to read first."""
         async with self.database.transaction() as connection:
             task = await tasks.get(connection, job, lock=True)
             if task.state not in (model.INSERTING, model.SPLITTING):
-                return
+                return set()
+            asks = "Split" in task.spec["jdl"] and task.state == model.INSERTING
+            if not asks and (unread := collection.wanted(task.spec["jdl"]) - texts.keys()):
+                return unread
             try:
                 async with connection.transaction():
-                    if task.state == model.SPLITTING:
-                        await self._split(connection, task)
-                    elif "Split" in task.spec["jdl"]:
+                    if asks:
                         await self._move(connection, task, model.SPLITTING)
+                    elif task.state == model.SPLITTING:
+                        await self._split(connection, task, texts)
                     else:
-                        await self._wait(connection, task)
+                        await self._wait(connection, task, texts)
             except TemporaryError:
                 raise
             except GridError as error:
                 bad = model.ERROR_I if task.state == model.INSERTING else model.ERROR_SPLT
                 await self._move(connection, task, bad, error.message)
+        return set()
 
     async def _move(self, connection: Connection, task: Task, new: str, reason: str = "") -> Task:
         return await self.manager.move(connection, task, new, actor="optimizer", reason=reason)
 
-    async def _wait(self, connection: Connection, task: Task) -> None:
+    async def _wait(self, connection: Connection, task: Task, texts: collection.Texts) -> None:
         maker = Preparer(connection, self.catalogue, task.owner, self.defaults)
         directory = default_dir(self.defaults.vo, task.owner, task.id)
-        made = await maker.prepare(task.spec["jdl"], task.spec["own"], directory)
+        jdl = collection.expanded(task.spec["jdl"], texts)
+        made = await maker.prepare(jdl, task.spec["own"], directory, task.spec.get("sites", ()))
         await self.manager.move(
             connection,
             task,
@@ -114,7 +132,7 @@ class Optimizer:
             lasts=float(made.spec["jdl"]["MaxWaitingTime"]),
         )
 
-    async def _split(self, connection: Connection, master: Task) -> None:
+    async def _split(self, connection: Connection, master: Task, texts: collection.Texts) -> None:
         """Insert the parts and say SPLIT, together; a master that was split before runs its failed parts again."""
         before = await store.children(connection, master.id)
         if before:
@@ -124,10 +142,13 @@ class Optimizer:
         maker = Preparer(connection, self.catalogue, master.owner, self.defaults)
         base = default_dir(self.defaults.vo, master.owner, master.id)
         made = []
-        for attributes in split.parts(master.spec["jdl"]):
-            number = attributes["Counter"]
-            new = await maker.prepare(attributes, master.spec["own"], f"{base}/{number:03d}")
-            new.spec.update(role="part", counter=number)
+        jdl = collection.expanded(master.spec["jdl"], texts)
+        placed = await maker.files(split.lfns(jdl))
+        for attributes in split.parts(jdl, placed, await self.catalogue.sites(connection)):
+            number, sites = attributes["Counter"], attributes.pop("InputSites", [])
+            own = attributes.pop("Requirements", master.spec["own"])
+            new = await maker.prepare(attributes, own, f"{base}/{number:03d}", sites)
+            new.spec.update(role="part", counter=number, **({"sites": sites} if sites else {}))
             made.append(new)
         await tasks.submit(
             connection,
@@ -160,6 +181,9 @@ class Optimizer:
             now = await tasks.get(connection, job, lock=True)
             if now.seq != master.seq:
                 return
+            if step.again:
+                await masters.repeat(connection, self.manager, self.catalogue, found, step.again)
+                return
             if step.to != model.MERGING:
                 await self._move(connection, now, step.to, step.reason)
                 return
@@ -172,6 +196,27 @@ class Optimizer:
                     await masters.merge(connection, maker, merging, step.finished, texts)
             except (UserError, PermanentError) as error:
                 await self._move(connection, merging, model.ERROR_M, error.message)
+
+    async def _validate(self, job: int) -> None:
+        async with self.database.transaction() as connection:
+            task = await tasks.get(connection, job, lock=True)
+            maker = Preparer(connection, self.catalogue, task.owner, self.defaults)
+            directory = default_dir(self.defaults.vo, task.owner, task.id)
+            await validation.begin(connection, self.manager, maker.prepare, task, directory)
+
+    async def _follow(self, now: float) -> None:
+        """The next page of waiting jobs with input data: those whose data moved are moved with it."""
+        async with self.database.transaction() as connection:
+            moved, self._followed = await follow.astray(connection, self.catalogue, self._followed)
+        self._follow_at = now + (SWEEP if self._followed else ROUND)
+        for job in moved:
+            await self._guarded(job, self._settle)
+
+    async def _settle(self, job: int) -> None:
+        async with self.database.transaction() as connection:
+            task = await tasks.get(connection, job, lock=True)
+            maker = Preparer(connection, self.catalogue, task.owner, self.defaults)
+            await follow.settle(connection, self.manager, maker, task)
 
     async def _share(self) -> None:
         """Fair share: tell the broker how much each user's priority counts."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+import json
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from orchestrator.catalogue.model import Placed
 from orchestrator.errors import UserError
 from orchestrator.jobs.jdl import Defaults
 from orchestrator.jobs.kind import Catalogue
 from orchestrator.jobs.model import KIND
-from orchestrator.jobs.requirements import conditions, task_ad
+from orchestrator.jobs.modes import lfn_of
+from orchestrator.jobs.requirements import Condition, class_values, conditions, near, task_ad
 from orchestrator.runtime.sql import Connection
 from orchestrator.tasks import store
 from orchestrator.tasks.store import New
@@ -31,53 +34,104 @@ class Preparer:
         self.catalogue = catalogue
         self.owner = owner
         self.defaults = defaults
-        self._exists: dict[str, bool] = {}
+        self._placed: dict[str, Placed | None] = {}
         self._classes: dict[str, int] = {}
 
-    async def prepare(self, attributes: Mapping[str, Any], requirements: str, directory: str) -> New:
-        """The job as it waits; UserError when an input is not in the catalogue or two inputs share a name."""
+    async def files(self, lfns: Iterable[str]) -> dict[str, Placed]:
+        """What the catalogue knows of these files, by one statement; UserError when one is missing."""
+        wanted = list(dict.fromkeys(lfns))
+        await self._learn(wanted)
+        found = {lfn: placed for lfn in wanted if (placed := self._placed[lfn]) is not None}
+        if missing := [lfn for lfn in wanted if lfn not in found]:
+            more = f" (nor are {len(missing) - 1} others)" if len(missing) > 1 else ""
+            raise UserError(f"input {missing[0]} is not a file of the catalogue{more}")
+        return found
+
+    async def prepare(
+        self, attributes: Mapping[str, Any], requirements: str, directory: str, sites: Sequence[str] = ()
+    ) -> New:
+        """The job as it waits; ``sites``: where it must run for its input data (``requirements.near``).
+
+        UserError when an input is not in the catalogue or two inputs share a name.
+        """
         jdl = dict(attributes) | {"OutputDir": attributes.get("OutputDir", directory)}
-        inputs = [*jdl.get("Inputs", ()), *await self._inputs(jdl)]
+        data = [lfn_of(text) for text in jdl.get("InputData", ())]
         program = str(jdl["Executable"]).removeprefix("LF:")
-        if program.startswith("/") and await self._is_file(program):
-            name = PurePosixPath(program).name
+        known = {each["lfn"] for each in jdl.get("Inputs", ())}
+        box = [lfn_of(text) for text in jdl.get("InputFile", ()) if lfn_of(text) not in known]
+        await self._learn([*box, *data, *([program] if program.startswith("/") else [])])
+        placed = await self.files([*box, *data])
+        inputs = [*jdl.get("Inputs", ()), *downloads(jdl, known)]
+        if program.startswith("/") and self._placed[program] is not None:
+            name = program.rpartition("/")[2]
             inputs.append({"lfn": program, "name": name, "executable": True})
             program = f"./{name}"
         elif str(jdl["Executable"]).startswith("LF:"):
             raise UserError(f"Executable {program} is not a file of the catalogue; `orchestrate file put` it")
-        names = [each["name"] for each in inputs]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise UserError(f"two inputs would both be named {twice[0]} in the work directory")
+        _no_double(inputs)
         jdl |= {"Inputs": inputs, "Executable": program}
+        if "JDLVariables" in jdl:
+            jdl["Variables"] = variables(jdl)
+        close = near([placed[lfn] for lfn in dict.fromkeys(data)], sites)
         spec = {
             "jdl": jdl,
             "own": requirements,
-            "conditions": [each.to_json() for each in conditions(jdl, requirements)],
+            "conditions": [each.to_json() for each in conditions(jdl, requirements, close)],
         }
-        return New(spec, await self._class(jdl, requirements), float(jdl["Price"]))
+        if data:
+            spec["near"] = close.expression if close else ""
+        return New(spec, await self._class(jdl, requirements, close), float(jdl["Price"]))
 
-    async def _inputs(self, jdl: Mapping[str, Any]) -> list[Json]:
-        given: Sequence[Mapping[str, Any]] = jdl.get("Inputs", ())
-        known = {each["lfn"] for each in given}
-        found = []
-        for text in (*jdl.get("InputFile", ()), *jdl.get("InputData", ())):
-            lfn, _, option = str(text).partition(",")
-            if lfn in known:
-                continue
-            if not await self._is_file(lfn):
-                raise UserError(f"input {lfn} is not a file of the catalogue")
-            if option.strip().lower() != "nodownload":
-                found.append({"lfn": lfn, "name": PurePosixPath(lfn).name})
-        return found
+    async def _learn(self, lfns: Sequence[str]) -> None:
+        if new := [lfn for lfn in lfns if lfn not in self._placed]:
+            found = await self.catalogue.placed(self.connection, new)
+            self._placed |= {lfn: found.get(lfn) for lfn in new}
 
-    async def _is_file(self, lfn: str) -> bool:
-        if lfn not in self._exists:
-            self._exists[lfn] = await self.catalogue.exists(self.connection, lfn)
-        return self._exists[lfn]
+    async def _class(self, jdl: Mapping[str, Any], requirements: str, close: Condition | None) -> int:
+        values = class_values(jdl, requirements)
+        key = json.dumps([values, requirements, close.expression if close else ""], sort_keys=True)
+        if key not in self._classes:
+            ad = task_ad(jdl, self.owner, requirements, close)
+            self._classes[key] = await store.class_id(self.connection, KIND, self.owner, ad)
+        return self._classes[key]
 
-    async def _class(self, jdl: Mapping[str, Any], requirements: str) -> int:
-        ad = task_ad(jdl, self.owner, requirements)
-        digest = ad.digest()
-        if digest not in self._classes:
-            self._classes[digest] = await store.class_id(self.connection, KIND, self.owner, ad)
-        return self._classes[digest]
+
+def variables(jdl: Mapping[str, Any]) -> dict[str, str]:
+    """What JDLVariables puts into the payload's environment: ALIEN_JDL_<NAME>, lists joined by ``##``.
+
+    An attribute that the job does not have makes none (as in JAliEn).
+    """
+    lower = {name.lower(): value for name, value in jdl.items()}
+    wanted = {name: lower[name.lower()] for name in jdl["JDLVariables"] if name.lower() in lower}
+    return {f"ALIEN_JDL_{name.upper()}": _as_text(value) for name, value in wanted.items()}
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list):
+        return "##".join(map(_as_text, value))
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def downloads(jdl: Mapping[str, Any], known: set[str]) -> list[Json]:
+    """The files to put into the work directory, by their names there, without those of ``known``.
+
+    Input data of one name from several directories keep their path below the directory they share.
+    """
+    found: dict[str, str] = {}
+    for attribute in ("InputFile", "InputData"):
+        texts = [str(text).partition(",") for text in jdl.get(attribute, ())]
+        wanted = [lfn for lfn, _, option in texts if option.strip().lower() != "nodownload"]
+        names = {lfn: lfn.rpartition("/")[2] for lfn in wanted if lfn not in known and lfn not in found}
+        if attribute == "InputData" and len(set(names.values())) < len(names):
+            shared = posixpath.commonpath([posixpath.dirname(lfn) for lfn in names])
+            names = {lfn: posixpath.relpath(lfn, shared) for lfn in names}
+        found |= names
+    return [{"lfn": lfn, "name": name} for lfn, name in found.items()]
+
+
+def _no_double(inputs: Sequence[Json]) -> None:
+    seen: set[str] = set()
+    for each in inputs:
+        if each["name"] in seen:
+            raise UserError(f"two inputs would both be named {each['name']} in the work directory")
+        seen.add(each["name"])

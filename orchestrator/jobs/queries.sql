@@ -1,31 +1,139 @@
 -- What only jobs need of grid.task. ``spec``: source, arguments, request (submitted jobs); jdl, own
--- (the user's requirements), conditions (prepared jobs); role, counter, master_attempt (parts and merges).
+-- (the user's requirements), conditions (prepared jobs); role, counter, master_attempt (parts, merges, validations);
+-- submission (made by a bulk request); validation {attempt, job} (the job that judges this attempt's outputs).
 
 -- name: by_request
 SELECT id FROM grid.task WHERE owner = %(owner)s AND spec ->> 'request' = %(request)s AND spec ? 'request'
 
+-- name: open_submission
+-- No row when this request was delivered before (and while another delivery of it is at work, this one waits).
+INSERT INTO grid.submission (owner, request, source) VALUES (%(owner)s, %(request)s, %(source)s)
+ON CONFLICT (owner, request) DO NOTHING RETURNING id
+
+-- name: close_submission
+UPDATE grid.submission SET tasks = %(tasks)s WHERE id = %(id)s
+
+-- name: submitted_before
+SELECT tasks FROM grid.submission WHERE owner = %(owner)s AND request = %(request)s
+
+-- name: source
+SELECT source FROM grid.submission WHERE id = %(id)s
+
 -- name: listing
--- master: NULL is any job, 0 only those that are no part, else the parts of that one.
-SELECT task.*, (SELECT count(*) FROM grid.task AS part WHERE part.parent = task.id) AS parts
+-- master: NULL is any job, 0 only those that are no part, else the parts of that one. since: seconds ago.
+SELECT task.*, (SELECT count(*) FROM grid.task AS part
+                 WHERE part.parent = task.id AND part.spec ->> 'role' IS DISTINCT FROM 'validate') AS parts
   FROM grid.task AS task
  WHERE kind = 'job'
    AND (%(states)s::text[] IS NULL OR state = ANY(%(states)s))
    AND (%(owner)s::text IS NULL OR owner = %(owner)s)
    AND (%(master)s::bigint IS NULL OR coalesce(parent, 0) = %(master)s)
+   AND (%(tag)s::text IS NULL OR spec -> 'jdl' ->> 'JobTag' IN (%(tag)s, 'comment:' || %(tag)s))
+   AND (%(site)s::text IS NULL OR site = %(site)s)
+   AND (%(since)s::float8 IS NULL OR submitted > now() - make_interval(secs => %(since)s))
  ORDER BY id DESC LIMIT %(limit)s
 
+-- name: chosen
+-- The same choice page by page, for a verb on all of them.
+SELECT id FROM grid.task
+ WHERE kind = 'job' AND id > %(after)s AND state = ANY(%(states)s)
+   AND (%(owner)s::text IS NULL OR owner = %(owner)s)
+   AND (%(master)s::bigint IS NULL OR parent = %(master)s OR (%(master)s = 0 AND parent IS NULL))
+   AND (%(tag)s::text IS NULL OR spec -> 'jdl' ->> 'JobTag' IN (%(tag)s, 'comment:' || %(tag)s))
+   AND (%(site)s::text IS NULL OR site = %(site)s)
+   AND (%(since)s::float8 IS NULL OR submitted > now() - make_interval(secs => %(since)s))
+ ORDER BY id LIMIT %(limit)s
+
 -- name: part_counts
-SELECT state, count(*) AS count FROM grid.task WHERE parent = %(master)s GROUP BY state ORDER BY state
+SELECT state, count(*) AS count FROM grid.task
+ WHERE parent = %(master)s AND spec ->> 'role' IS DISTINCT FROM 'validate' GROUP BY state ORDER BY state
+
+-- name: parts_in
+-- Parts of a master in one state.
+SELECT id FROM grid.task WHERE parent = %(master)s AND state = %(state)s ORDER BY id LIMIT %(limit)s
+
+-- name: to_validate
+-- Index job_to_validate.
+SELECT id FROM grid.task
+ WHERE kind = 'job' AND state IN ('DONE', 'DONE_WARN')
+   AND spec -> 'jdl' ? 'ValidationCommand' AND NOT spec -> 'jdl' ? 'Split'
+   AND coalesce((spec -> 'validation' ->> 'attempt')::integer, 0) < attempt
+ ORDER BY id LIMIT 200
+
+-- name: note_validation
+UPDATE grid.task
+   SET spec = spec || jsonb_build_object('validation', jsonb_build_object('attempt', attempt, 'job', %(job)s::bigint))
+ WHERE id = %(task)s
+
+-- name: open_counts
+-- Jobs that have not ended, by user and state.
+SELECT owner, state, count(*) AS count FROM grid.task
+ WHERE kind = 'job' AND state = ANY(%(open)s) GROUP BY owner, state ORDER BY owner, state
+
+-- name: ended_counts
+-- Jobs that ended in the last ``within`` seconds, by user and state (index task_event_at).
+SELECT task.owner, event.new AS state, count(*) AS count
+  FROM grid.task_event AS event JOIN grid.task AS task ON task.id = event.task
+ WHERE event.at > now() - make_interval(secs => %(within)s) AND event.new = ANY(%(final)s)
+   AND task.kind = 'job' AND task.state = event.new
+ GROUP BY task.owner, event.new ORDER BY task.owner, event.new
+
+-- name: medians
+-- How long jobs stayed in each state that they left in the last ``within`` seconds.
+SELECT event.old AS state, count(*) AS count,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM event.at - before.at)::float8) AS median
+  FROM grid.task_event AS event
+  JOIN grid.task_event AS before ON before.task = event.task AND before.seq = event.seq - 1
+  JOIN grid.task AS task ON task.id = event.task
+ WHERE event.at > now() - make_interval(secs => %(within)s) AND task.kind = 'job'
+ GROUP BY event.old ORDER BY event.old
 
 -- name: to_prepare
-SELECT id FROM grid.task WHERE kind = 'job' AND state IN ('INSERTING', 'SPLITTING') ORDER BY id LIMIT 200
+SELECT id FROM grid.task WHERE kind = 'job' AND state IN ('INSERTING', 'SPLITTING') ORDER BY id LIMIT 500
+
+-- name: waiting_with_data
+-- Index job_near.
+SELECT id, spec ->> 'near' AS near, spec -> 'jdl' -> 'InputData' AS data FROM grid.task
+ WHERE kind = 'job' AND state = 'WAITING' AND spec ? 'near' AND NOT spec ? 'sites' AND id > %(after)s
+ ORDER BY id LIMIT %(limit)s
+
+-- name: patience_left
+-- Seconds until a waiting job has waited too long.
+SELECT greatest(0, extract(epoch FROM deadline - now()))::float8 AS seconds FROM grid.task WHERE id = %(task)s
+
+-- name: inserting
+-- Of these jobs, those that are new, locked; another optimizer's are passed over.
+SELECT * FROM grid.task WHERE id = ANY(%(jobs)s) AND state = 'INSERTING' ORDER BY id FOR UPDATE SKIP LOCKED
+
+-- name: begin_to_wait
+-- The move INSERTING → WAITING of many jobs (tasks' statement ``move`` for each): what their classes gain comes back.
+WITH given AS (
+    SELECT * FROM unnest(%(jobs)s::bigint[], %(classes)s::bigint[], %(specs)s::text[]::jsonb[], %(lasts)s::float8[])
+                  AS given (id, class, spec, lasts)
+), moved AS (
+    UPDATE grid.task AS task
+       SET state = 'WAITING', class = given.class, spec = given.spec, reason = '', seq = seq + 1,
+           deadline = now() + make_interval(secs => given.lasts), changed = clock_timestamp()
+      FROM given WHERE task.id = given.id AND task.state = 'INSERTING'
+    RETURNING task.id, task.seq, task.attempt, task.class, task.priority, task.submitted
+), logged AS (
+    INSERT INTO grid.task_event (task, seq, attempt, old, new, actor)
+    SELECT id, seq, attempt, 'INSERTING', 'WAITING', 'optimizer' FROM moved
+), told AS MATERIALIZED (
+    SELECT pg_notify('event', id::text) FROM moved
+)
+SELECT class, count(*) AS more, max(priority) AS priority, min(submitted) AS submitted, (SELECT count(*) FROM told) AS told
+  FROM moved GROUP BY class ORDER BY class
 
 -- name: to_finish
--- Masters that wait for nobody any more.
+-- Masters that wait for nobody any more: no part is open, and none is without its verdict (index job_unjudged).
 SELECT master.id FROM grid.task AS master
  WHERE master.kind = 'job' AND master.state IN ('SPLIT', 'MERGING')
    AND NOT EXISTS (SELECT FROM grid.task AS part
                     WHERE part.parent = master.id AND part.state <> ALL(%(final)s))
+   AND NOT EXISTS (SELECT FROM grid.task AS part
+                    WHERE part.parent = master.id AND part.kind = 'job' AND part.state IN ('DONE', 'DONE_WARN')
+                      AND part.spec -> 'jdl' ? 'ValidationCommand' AND NOT part.spec -> 'jdl' ? 'Split')
  ORDER BY master.id LIMIT 200
 
 -- name: orphans

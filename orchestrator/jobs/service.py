@@ -1,16 +1,16 @@
-"""What a user can do with jobs: submit, kill, resubmit, look, ask why one waits."""
+"""What a user can do with one job: submit, kill, resubmit, hold, release, look, ask why it waits."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from orchestrator.classads import Ad, Expression, Problem, refuse
 from orchestrator.errors import NotAllowed, PermanentError, TemporaryError, UserError
-from orchestrator.jobs import jdl, masters, model, split, store
+from orchestrator.jobs import jdl, masters, model, split, store, validation
 from orchestrator.jobs.jdl import Defaults
 from orchestrator.jobs.kind import Catalogue
 from orchestrator.jobs.requirements import task_ad
@@ -25,6 +25,7 @@ from orchestrator.tasks.store import SQL as TASK_SQL
 from orchestrator.tasks.store import New
 
 Json = dict[str, Any]
+PARTS_AT_ONCE = 500  # of a master, in one transaction
 KNOWN_FOR = 600.0  # seconds since a resource's last question in which it counts as known
 
 
@@ -41,10 +42,18 @@ class Who:
             raise NotAllowed(f"job {task.id} belongs to {task.owner}; only they or an admin may do that")
 
 
-async def kill_one(database: Database, manager: Manager, job: int, actor: str, reason: str) -> Task:
-    """Kill one job unless it is final; its agent is told."""
+async def kill_one(
+    database: Database,
+    manager: Manager,
+    job: int,
+    actor: str,
+    reason: str,
+    allowed: Callable[[Task], None] = lambda _: None,
+) -> Task:
+    """Kill one job unless it is final; its agent is told. ``allowed`` raises where the caller may not."""
     async with database.transaction() as connection:
         task = await tasks.get(connection, job, lock=True)
+        allowed(task)
         if task.state in model.FINAL:
             return task
         if task.site and task.state in model.ACTIVE | {model.ZOMBIE}:
@@ -66,7 +75,8 @@ class Jobs:
 
     async def submit(self, who: Who, text: str, arguments: Sequence[str], request: str) -> Json:
         """The new job's id and warnings; the same ``request`` again gives the same id."""
-        spec = self._check(who, text, arguments)
+        spec = jdl.read(text, arguments, self.defaults)
+        self.check(who, spec)
         attributes = spec.attributes
         kept: Json = {
             "source": text,
@@ -86,29 +96,33 @@ class Jobs:
             await tasks.notify(connection, "optimize", str(made[0]))
         return {"task": made[0], "warnings": list(spec.warnings)}
 
-    def _check(self, who: Who, text: str, arguments: Sequence[str]) -> jdl.JobSpec:
-        """Everything that can be known now is told now."""
-        spec = jdl.read(text, arguments, self.defaults)
+    def check(self, who: Who, spec: jdl.JobSpec) -> None:
+        """Everything that can be known now is told now: UserError."""
         if spec.attributes.get("User", who.user) != who.user and not who.admin:
             raise refuse([Problem(*spec.places["User"], f"User must be {who.user}, or be left out")])
         try:
             task_ad(spec.attributes, who.user, spec.requirements)
         except UserError as error:
             raise refuse([Problem(*spec.places.get("Requirements", (1, 1)), error.message)]) from error
+        if "ValidationCommand" in spec.attributes:
+            try:
+                validation.words(spec.attributes)
+            except UserError as error:
+                raise refuse([Problem(*spec.places["ValidationCommand"], error.message)]) from error
         if "Split" in spec.attributes:
             try:
-                split.parts(spec.attributes)
+                split.check(spec.attributes)
             except UserError as error:
                 raise refuse([Problem(*spec.places["Split"], error.message)]) from error
         elif "Merge" in spec.attributes:
             raise refuse([Problem(*spec.places["Merge"], "Merge has no sense without Split")])
-        return spec
 
     async def kill(self, who: Who, job: int) -> str:
         """The job's state afterwards; a master's parts are killed with it."""
-        async with self.database.transaction() as connection:
-            who.owns(await tasks.get(connection, job))
-        task = await kill_one(self.database, self.manager, job, who.user, f"killed by {who.user}")
+        why = f"killed by {who.user}"
+        task = await kill_one(self.database, self.manager, job, who.user, why, who.owns)
+        if "Split" not in task.spec.get("jdl", {}):
+            return task.state
         async with self.database.transaction() as connection:
             parts = await store.orphans(connection, job)
         for part in parts:
@@ -116,7 +130,10 @@ class Jobs:
         return task.state
 
     async def resubmit(self, who: Who, job: int) -> str:
-        """Another attempt of a failed job; a failed master runs its failed parts again."""
+        """Another attempt of a failed job; a failed master runs its failed parts again.
+
+        Of a job that a validation rejected: its validation runs again too, with the outputs of that attempt.
+        """
         async with self.database.transaction() as connection:
             task = await tasks.get(connection, job, lock=True)
             who.owns(task)
@@ -126,11 +143,45 @@ class Jobs:
                 )
             if task.parent is not None:
                 master = await tasks.get(connection, task.parent)
-                if task.spec.get("role") == "merge" or master.state != model.SPLIT:
+                if task.spec.get("role") != "part" or master.state != model.SPLIT:
                     said = f"job {job} is part of {master.id}, which is {master.state}; resubmit {master.id}"
                     raise PermanentError(said, master=master.id)
             moved = await masters.requeue(connection, self.manager, self.catalogue, task, who.user)
             return moved.state
+
+    async def hold(self, who: Who, job: int) -> Json:
+        """A waiting job is HELD until it is released; of a master, the parts that wait now."""
+        return await self._waits(who, job, model.WAITING, model.HELD, f"held by {who.user}")
+
+    async def release(self, who: Who, job: int) -> Json:
+        """A held job waits again, as long as its MaxWaitingTime says; of a master, the parts that are held."""
+        return await self._waits(who, job, model.HELD, model.WAITING, f"released by {who.user}")
+
+    async def _waits(self, who: Who, job: int, old: str, new: str, reason: str) -> Json:
+        """{state}; of a master {state, parts, more}: how many parts moved, and whether to ask again for the rest."""
+        async with self.database.transaction() as connection:
+            task = await tasks.get(connection, job, lock=True)
+            who.owns(task)
+            if task.state == old:
+                task = await self._shift(connection, task, new, who, reason)
+            if task.state == new:
+                return {"state": new}
+            if "Split" not in task.spec.get("jdl", {}) or task.state in model.FINAL:
+                raise PermanentError(f"job {job} is {task.state}; only one that is {old} can become {new}")
+        async with self.database.transaction() as connection:
+            moved = 0
+            parts = await store.parts_in(connection, job, old, PARTS_AT_ONCE)
+            for number in parts:
+                part = await tasks.get(connection, number, lock=True)
+                if part.state == old:  # nobody was faster
+                    await self._shift(connection, part, new, who, reason)
+                    moved += 1
+        return {"state": task.state, "parts": moved, "more": len(parts) == PARTS_AT_ONCE}
+
+    async def _shift(self, connection: Connection, task: Task, new: str, who: Who, reason: str) -> Task:
+        patience = task.spec["jdl"].get("MaxWaitingTime") if new == model.WAITING else None
+        lasts = float(patience) if patience is not None else None
+        return await self.manager.move(connection, task, new, actor=who.user, reason=reason, lasts=lasts)
 
     async def events(self, job: int, after: int, wait: float) -> list[Json]:
         """Events above ``after``; waits up to ``wait`` seconds for one."""
@@ -169,11 +220,9 @@ class Jobs:
         async with self.database.transaction() as connection:
             task = await tasks.get(connection, job)
             if task.state != model.WAITING or task.task_class is None:
-                said = (
-                    task.reason
-                    or f"it is {task.state}; `orchestrate job show {job}` tells how it came to that"
-                )
-                return {"state": task.state, "reasons": [said], "requirements": []}
+                parts = await store.part_counts(connection, job)
+                said = not_waiting(task, parts.get(model.HELD, 0))
+                return {"state": task.state, "reasons": said, "requirements": []}
             ad = await store.class_ad(connection, task.task_class)
             known = await self._resources(connection)
         told = []
@@ -188,7 +237,8 @@ class Jobs:
 
     async def _resources(self, connection: Connection) -> list[Ad]:
         found = await rows(connection, TASK_SQL["resources"], within=KNOWN_FOR, most=1000)
-        return [Ad.restore(each["ad"]) for each in found]
+        ads = [Ad.restore(each["ad"]) for each in found]
+        return [ad for ad in ads if ad.values.get("Type") == "machine"]  # not those that move files
 
 
 def reasons(told: Sequence[Json], able: int, known: int) -> list[str]:
@@ -199,6 +249,19 @@ def reasons(told: Sequence[Json], able: int, known: int) -> list[str]:
         return [f"{able} of {known} known resources can run it; it waits for one of them to ask again"]
     alone = [f"no known resource satisfies: {each['text']}" for each in told if each["satisfied"] == 0]
     return alone or ["each requirement is satisfied somewhere, but no known resource satisfies all of them"]
+
+
+def not_waiting(task: Task, held: int) -> list[str]:
+    """Why a job that does not wait is in its state; ``held``: how many of its parts are. Pure."""
+    if task.state == model.HELD:
+        return [f"it is {task.reason}; `orchestrate job release {task.id}` lets it wait again"]
+    said = [task.reason or f"it is {task.state}; `orchestrate job show {task.id}` tells how it came to that"]
+    if held:
+        said.append(f"{held} of its parts are held; `orchestrate job release {task.id}` lets them wait again")
+    if model.unjudged(task.state, task.spec):
+        number = task.spec.get("validation", {}).get("job")
+        said.append(f"its validation, job {number}, has not ended" if number else "it will be validated")
+    return said
 
 
 def name_of(task: Task) -> str:

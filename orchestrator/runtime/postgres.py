@@ -21,7 +21,7 @@ from orchestrator.errors import PermanentError
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "100",
-    "shared_buffers": "64MB",
+    "shared_buffers": "256MB",
     "wal_compression": "on",
     "logging_collector": "off",
     "log_min_messages": "warning",

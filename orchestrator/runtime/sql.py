@@ -132,6 +132,11 @@ async def row(connection: Connection, statement: LiteralString, **values: Any) -
     return found[0] if found else None
 
 
+def spoilt(connection: Connection) -> bool:
+    """Whether a statement of the open transaction has failed: nothing else of it can be done."""
+    return connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
+
+
 async def migrate(database: Database, components: Sequence[Path]) -> list[str]:
     """Apply every ``<component>/migrations/NNNN_*.sql`` not applied yet, in order; returns their names.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import socket
@@ -16,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from orchestrator.errors import GridError, NotAllowed, TemporaryError, UserError
-from orchestrator.runtime import daemon
+from orchestrator.runtime import daemon, openapi
 
 if TYPE_CHECKING:
     import uvicorn
@@ -113,6 +114,7 @@ def number(request: Request, name: str, default: float, most: float) -> float:
 def route(method: str, path: str, handler: Handler) -> Route:
     """A route whose handler returns a JSON value, or a Response."""
 
+    @functools.wraps(handler)
     async def endpoint(request: Request) -> Response:
         value = await handler(request)
         return value if isinstance(value, Response) else JSONResponse(value)
@@ -129,13 +131,22 @@ def answer_error(_: Request, error: Exception) -> Response:
 
 
 def application(routes: Sequence[BaseRoute], authenticate: Authenticator | None, **more: Any) -> Starlette:
-    """An ASGI application; ``more`` goes to Starlette (lifespan, middleware). GET /healthz answers {"ok": true}."""
+    """An ASGI application; ``more`` goes to Starlette (lifespan, middleware).
+
+    GET /healthz answers {"ok": true}, GET /v1/openapi.json what it serves.
+    """
 
     async def healthy(_: Request) -> dict[str, bool]:
+        """Whether it serves."""
         return {"ok": True}
 
+    async def described(request: Request) -> dict[str, Any]:
+        """This document."""
+        return openapi.document("orchestrate", request.app.routes)
+
+    own = [route("GET", "/healthz", healthy), route("GET", "/v1/openapi.json", described)]
     app = Starlette(
-        routes=[route("GET", "/healthz", healthy), *routes],
+        routes=[*own, *routes],
         exception_handlers={GridError: answer_error},
         **more,
     )

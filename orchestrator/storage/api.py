@@ -42,10 +42,13 @@ class StorageElement:
         ]
 
     async def get(self, request: Request) -> Any:
-        """The file, or the range of it that was asked for (RFC 9110, section 14)."""
+        """The file, or the range of it that was asked for (RFC 9110, section 14); HEAD tells its MD5 (RFC 9530)."""
         shelf, permit = self._permitted(request)
         path: Path = await asyncio.to_thread(shelf.find, permit.pfn)
-        return _File(path, media_type="application/octet-stream")
+        headers = {}
+        if request.method == "HEAD" and "md5" in request.headers.get("Want-Repr-Digest", ""):
+            headers["Repr-Digest"] = f"md5=:{await asyncio.to_thread(shelf.digest, permit.pfn)}:"
+        return _File(path, media_type="application/octet-stream", headers=headers)
 
     async def put(self, request: Request) -> Any:
         """201: the file is here, whole and on disk. 200: it already was."""

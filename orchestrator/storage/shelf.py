@@ -6,6 +6,7 @@ checked and on disk: a link never replaces a file that is there.
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
 import os
@@ -79,6 +80,12 @@ class Shelf:
         if not path.is_file():
             raise NotFound(f"{self.name} has no file {pfn}", se=self.name, pfn=pfn)
         return path
+
+    def digest(self, pfn: str) -> str:
+        """The MD5 of what is on disk now, in base64."""
+        with self.find(pfn).open("rb") as here:
+            md5 = hashlib.file_digest(here, lambda: hashlib.md5(usedforsecurity=False))
+        return base64.b64encode(md5.digest()).decode()
 
     def holds(self, permit: Permit) -> bool:
         """Whether the very content of ``permit`` is here; OtherContent when other content has its name."""

@@ -23,6 +23,7 @@ from orchestrator.tasks.store import SQL
 
 JobToken = Callable[[int, int, str, str, float], str]  # (task, attempt, user, site, seconds) → token
 Gone = Callable[[], Awaitable[bool]]
+_LOOK_AGAIN = 0.05  # seconds after which those who were woken have asked
 SEEN_AGAIN = 10.0  # seconds after which a resource that asks is noted again
 
 
@@ -118,28 +119,37 @@ class Broker:
             self._rousing = asyncio.create_task(self._rouse())
 
     async def _rouse(self) -> None:
-        while self._news:
-            self._news = False
-            try:
-                await self.claims.refresh(asyncio.get_running_loop().time())
-            except TemporaryError:
-                return  # the hub tells when the database is there again
-            grown, self.claims.grown = self.claims.grown, set()
-            for number in sorted(grown):
-                self._wake(number)
+        """Sleepers are woken for what began to wait, more of them while it still waits: one that was woken may have
+        gone, may drain, or may have got another task."""
+        tried: dict[int, set[_Sleeper]] = {}  # class → who was woken for it
+        while self._news or tried:
+            if self._news:
+                self._news = False
+                try:
+                    await self.claims.refresh(asyncio.get_running_loop().time())
+                except TemporaryError:
+                    return  # the hub tells when the database is there again
+                tried |= {number: set() for number in self.claims.grown}
+                self.claims.grown = set()
+            tried = {number: known for number, known in sorted(tried.items()) if self._wake(number, known)}
+            if tried and not self._news:
+                await asyncio.sleep(_LOOK_AGAIN)
 
-    def _wake(self, number: int) -> None:
-        """As many of those who sleep as the class has members, the first comer first."""
+    def _wake(self, number: int, tried: set[_Sleeper]) -> bool:
+        """As many of those who sleep as the class has members are woken, the first comer first, but none of ``tried``,
+        to which they are added; whether there was any."""
         each = self.claims.index.get(number)
-        left = each.waiting if each else 0
+        left, woken = each.waiting if each else 0, False
         for sleeper in list(self._sleepers):
             if left <= 0:
-                return
+                break
             near = each is not None and each.site in ("", sleeper.asked.site)
             fits = decide.fits(sleeper.asked.free, self.matcher.needs(number), 1)
-            if not sleeper.woken.is_set() and near and fits and self.matcher.judge(sleeper.resource)(number):
+            if sleeper not in tried and near and fits and self.matcher.judge(sleeper.resource)(number):
                 sleeper.woken.set()
-                left -= sleeper.asked.count
+                tried.add(sleeper)
+                woken, left = True, left - sleeper.asked.count
+        return woken
 
     def _assignment(self, task: Task) -> Assignment:
         kind = self.kinds[task.kind]

@@ -39,6 +39,8 @@ def value_of(data: Any, name: str, kind: type[T], what: str, default: T | None =
 def storable(value: Any) -> Any:
     """``value`` as PostgreSQL's JSON can hold it: no NUL, no lone surrogate, no NaN or infinity."""
     if isinstance(value, str):
+        if value.isascii() and "\0" not in value:
+            return value
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
     if isinstance(value, float):
         return value if math.isfinite(value) else None

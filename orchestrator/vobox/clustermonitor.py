@@ -16,6 +16,7 @@ from orchestrator.runtime.http import Api
 from orchestrator.runtime.web import Caller, bearer, body, caller, number, route
 from orchestrator.tasks import client
 from orchestrator.tasks.model import Beat, Claimed, Report, list_of, value_of
+from orchestrator.transfers.model import FTD
 from orchestrator.vobox.mailbox import Beats, Mailbox
 from orchestrator.vobox.model import VoBoxConfig
 from orchestrator.vobox.registry import Key, Registry
@@ -154,7 +155,7 @@ class ClusterMonitor:
         caller(request).require("vobox", "admin")
         ad = value_of(await body(request), "ad", dict, "demand")
         counts = self._registry.counts(str(ad.get("CE", "")), self._clock.monotonic())
-        waiting = await client.demand(self._broker, {**ad, "Site": self._config.site})
+        waiting = await client.demand(self._broker, self._near({**ad, "Site": self._config.site}))
         return {"waiting": waiting, "idle": counts.idle, "busy": counts.busy}
 
     async def package_list(self, request: Request) -> Any:
@@ -184,10 +185,13 @@ class ClusterMonitor:
     def _ad(self, given: dict[str, Any], who: Caller) -> dict[str, Any]:
         """What the token proves and the site knows counts more than what the agent says."""
         ad = {**given, "Site": self._config.site, "CE": _ce(who), "VOBox": self._config.machine}
+        ad["Type"] = FTD if _ce(who) == FTD else "machine"  # an agent must not get at others' files
         ad["Name"] = f"{given.get('Host') or '?'}/{who.name}"
-        if not ad.get("CloseSE"):
-            ad["CloseSE"] = sorted(self._config.storage_elements)
-        return ad
+        return self._near(ad)
+
+    def _near(self, ad: dict[str, Any]) -> dict[str, Any]:
+        """An ad that names no storage element is near those of the site."""
+        return ad if ad.get("CloseSE") else {**ad, "CloseSE": list(self._config.close_se)}
 
     async def _give_back(self, keys: list[Key]) -> None:
         why = "PREEMPTED: the agent was gone before it heard of the job"

@@ -22,6 +22,7 @@ class VoBoxConfig:
     clustermonitor: str  # URL
     computing_elements: Mapping[str, Mapping[str, Any]]
     storage_elements: Mapping[str, Mapping[str, Any]]
+    close_se: tuple[str, ...]  # of the whole site: near every agent whose CE does not say otherwise
     repositories: tuple[str, ...]
     method: str
     agent_file: str  # "": ROOT/data/www/agent/orchestrate-agent
@@ -35,11 +36,13 @@ class VoBoxConfig:
         if missing := [key for key in needed if not isinstance(data.get(key), str)]:
             raise UserError(f"vobox.json lacks {', '.join(missing)}; run `orchestrate up` again")
         text = {key: str(data[key]) for key in needed}
+        storage = _named(data.get("storage_elements", {}))
         return cls(
             **text,
             clustermonitor=str(data.get("clustermonitor") or f"https://{text['address']}:8445"),
             computing_elements=_named(data.get("computing_elements", {})),
-            storage_elements=_named(data.get("storage_elements", {})),
+            storage_elements=storage,
+            close_se=tuple(sorted(str(each) for each in data.get("close_se", storage))),
             repositories=tuple(str(each) for each in data.get("repositories", ())),
             method=str(data.get("method") or "torrent"),
             agent_file=str(data.get("agent_file") or ""),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.wiring.files import CatalogueFiles
 
 PACKAGE = Path(orchestrator.__file__).parent
-COMPONENTS = [PACKAGE / name for name in ("auth", "catalogue", "tasks", "jobs", "software")]
+COMPONENTS = [PACKAGE / name for name in ("auth", "catalogue", "tasks", "jobs", "transfers", "software")]
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,10 @@ async def central(here: Central) -> None:
     from orchestrator.catalogue.api import Catalogue
     from orchestrator.jobs import compose
     from orchestrator.software.api import routes as package_routes
+    from orchestrator.transfers import compose as transfers
+    from orchestrator.transfers.kind import TransferKind
+    from orchestrator.wiring.proc import JobsView
+    from orchestrator.wiring.replicas import CatalogueReplicas
 
     async with here.database(12) as database:
         issuer = here.issuer(database)
@@ -120,11 +124,13 @@ async def central(here: Central) -> None:
             await issuer.people.ensure(Person(name, USER_ROLES))
         async with database.transaction() as connection:
             await catalogue_store.begin(connection, here.vo, here.admin)
-        jobs = compose.central_routes(database, here.files(database, issuer), here.defaults)
+        kind = TransferKind(CatalogueReplicas())
+        jobs = compose.central_routes(database, here.files(database, issuer), here.defaults, also=[kind])
         routes = [
             *auth_api.routes(issuer, read_json(here.root / "etc/token-keys.json")),
-            *Catalogue(database, issuer.envelope, here.vo).routes(),
+            *Catalogue(database, issuer.envelope, here.vo, JobsView(database, issuer.people)).routes(),
             *jobs.routes,
+            *transfers.central_routes(database, jobs.hub, kind, SystemClock().now),
             *package_routes(database),
         ]
         await asyncio.gather(here.serve(routes, "central"), jobs.hub.run(here.stop))
@@ -133,21 +139,28 @@ async def central(here: Central) -> None:
 async def broker(here: Central) -> None:
     """Claims."""
     from orchestrator.jobs import compose
+    from orchestrator.transfers.kind import TransferKind
 
     async with here.database(12) as database:
-        served = compose.broker_routes(database, here.issuer(database).job)
+        issuer = here.issuer(database)
+        served = compose.broker_routes(database, issuer.job, also=[TransferKind(None, issuer.envelope)])
         await asyncio.gather(here.serve(served.routes, "broker"), served.hub.run(here.stop))
 
 
 async def optimizer(here: Central) -> None:
-    """Makes submitted jobs ready, splits, merges, gives up on the silent."""
+    """Makes submitted jobs ready, splits, merges, plans transfers, gives up on the silent."""
     from orchestrator.jobs import compose
+    from orchestrator.transfers import compose as transfers
+    from orchestrator.transfers.kind import TransferKind
+    from orchestrator.wiring.replicas import CatalogueReplicas
 
     daemon.stop_on_signals(here.stop)
-    async with here.database(4) as database:
+    async with here.database(6) as database:
         files = here.files(database, here.issuer(database))
+        jobs = compose.optimizer(database, files, here.defaults)
+        moves = transfers.optimizer(database, TransferKind(CatalogueReplicas()))
         daemon.ready()
-        await compose.optimizer(database, files, here.defaults).run(here.stop)
+        await asyncio.gather(jobs.run(here.stop), moves.run(here.stop))
 
 
 _PROGRAMS: dict[str, Callable[[Central], Coroutine[Any, Any, None]]] = {

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import ssl
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from orchestrator.auth.model import Envelope
-from orchestrator.catalogue import client, store
-from orchestrator.catalogue.model import Output
+from orchestrator.catalogue import bulk, client, facts, store
+from orchestrator.catalogue.model import Output, Placed
 from orchestrator.errors import NotFound, PermanentError
 from orchestrator.runtime.sql import Connection, Database
 
-LARGEST_TEXT = 1 << 20  # bytes of a JDL in the catalogue
+LARGEST_TEXT = 8 << 20  # bytes of a JDL or collection in the catalogue
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,14 @@ class CatalogueFiles:
         """Whether ``lfn`` is a file."""
         return await store.exists(connection, lfn)
 
+    async def placed(self, connection: Connection, lfns: Sequence[str]) -> Mapping[str, Placed]:
+        """The files among ``lfns``, with their sizes and storage elements."""
+        return await bulk.lookup(connection, lfns)
+
+    async def sites(self, connection: Connection) -> Mapping[str, str]:
+        """The site of every storage element."""
+        return {str(one["se"]): str(one["site"]) for one in await facts.distances(connection, "")}
+
     async def remove(self, connection: Connection, lfns: Sequence[str]) -> None:
         """These files are not in the catalogue."""
         for lfn in lfns:
@@ -52,7 +60,9 @@ class CatalogueFiles:
         if not copies:
             raise NotFound(f"{lfn} is not a file with a replica", lfn=lfn)
         if entry.size > LARGEST_TEXT:
-            raise PermanentError(f"{lfn} has {entry.size} bytes; a JDL has {LARGEST_TEXT} at most", lfn=lfn)
+            raise PermanentError(
+                f"{lfn} has {entry.size} bytes; a JDL or collection has {LARGEST_TEXT} at most", lfn=lfn
+            )
         reads = [
             client.Read(
                 c["se"],

@@ -1,6 +1,6 @@
 """The VO box's composition root: one program per name, each under the machine's supervisor.
 
-``python -m orchestrator.wiring.vobox clustermonitor|ce|packman|se|web|seeder --root ROOT [--name CE]``
+``python -m orchestrator.wiring.vobox clustermonitor|ce|packman|se|ftd|web|seeder --root ROOT [--name CE]``
 
 Each program imports what it is made of by itself: the others' libraries would be most of its start.
 """
@@ -13,6 +13,7 @@ import contextlib
 import ipaddress
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -199,11 +200,11 @@ async def computing_element(box: Box, name: str) -> None:
         await _until_stopped(daemon.loop(f"ce {name}", element.step, box.stop), box.stop)
 
 
-async def _until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
-    """``work`` to its end, at most a second longer than ``stop``: a call that is tried again would hold it up."""
+async def _until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event, patience: float = 1.0) -> None:
+    """``work`` to its end, at most ``patience`` seconds longer than ``stop``: a call that is tried again would hold it up."""
     working = asyncio.create_task(work)
     await stop.wait()
-    await asyncio.wait({working}, timeout=1.0)
+    await asyncio.wait({working}, timeout=patience)
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
 
@@ -245,10 +246,47 @@ async def storage_element(box: Box) -> None:
         await found
 
 
+async def ftd(box: Box) -> None:
+    """Brings files to the storage elements of this VO box."""
+    import httpx
+
+    from orchestrator.agent.model import AgentConfig
+    from orchestrator.agent.session import Session
+    from orchestrator.runtime.http import tls_context
+    from orchestrator.transfers.ends import Https
+    from orchestrator.transfers.ftd import Ftd, ftd_ad
+    from orchestrator.transfers.model import FTD
+    from orchestrator.transfers.mover import Streams
+
+    monitor, machine = box.config.clustermonitor, box.config.machine
+    tls = tls_context(box.root / "etc/tls/ca.pem")
+
+    def ad() -> dict[str, Any]:
+        free = shutil.disk_usage(box.root / "data").free
+        return ftd_ad(machine, sorted(box.config.storage_elements), free, ["https"])
+
+    async def session() -> float:
+        """Ask for work as one agent after another: a session that was refused is followed by a new one."""
+        async with box.authorised(monitor, monitor, patience=10.0) as (_, host):
+            asked = {"ce": FTD, "lifetime": 600.0}
+            enrolment = str((await host.post("/v1/enrolments", asked))["token"])
+        config = AgentConfig(clustermonitor=monitor, ca="", workdir="", token=enrolment)
+        async with box.api(monitor) as api, httpx.AsyncClient(verify=tls, trust_env=False) as http:
+            line = Session(api, config, machine)
+            await line.token()
+            movers = {"https": Streams({"https": Https(http)})}
+            await Ftd(line, movers, ad, secrets.token_hex(8)).run(box.stop)
+        return 1.0
+
+    daemon.ready()
+    await _until_stopped(daemon.loop("ftd", session, box.stop), box.stop, 3.0)
+
+
 _PROGRAMS: dict[str, Callable[[Box], Awaitable[None]]] = {
     "clustermonitor": clustermonitor,
     "packman": packman,
     "se": storage_element,
+    "ftd": ftd,
     "web": public_web,
     "seeder": seeder,
 }

@@ -26,9 +26,10 @@ from orchestrator.catalogue.api import Catalogue
 from orchestrator.runtime import web
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.files import read_json
-from orchestrator.runtime.http import Api, tls_context
+from orchestrator.runtime.http import Api, TokenSource, tls_context
 from orchestrator.runtime.security import TokenSigner
 from orchestrator.runtime.sql import Database, migrate
+from orchestrator.wiring.proc import JobsView
 
 PACKAGE = Path(orchestrator.__file__).parent
 VO = "testvo"
@@ -42,7 +43,7 @@ async def database(server: str) -> AsyncIterator[Database]:
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     async with Database(server.replace("/grid?", f"/{name}?")) as opened:
-        await migrate(opened, [PACKAGE / part for part in ("auth", "catalogue")])
+        await migrate(opened, [PACKAGE / part for part in ("auth", "catalogue", "tasks", "jobs")])
         async with opened.transaction() as connection:
             await store.begin(connection, VO, "root")
         yield opened
@@ -89,6 +90,15 @@ class Central:
             api.token = host_tokens(plain, root, VO)
             yield api
 
+    def job_token(self, task: int, user: str) -> TokenSource:
+        """The token of a running job."""
+        token = self.issuer.job(task, 1, user, "here", 600.0)
+
+        async def source() -> str:
+            return token
+
+        return source
+
     async def rows(self, statement: str, **values: Any) -> list[dict[str, Any]]:
         return await self.database.rows(statement, **values)  # type: ignore[arg-type]
 
@@ -109,7 +119,7 @@ async def central(database: Database, tmp_path: Path) -> AsyncIterator[Central]:
     root = here.machine(tmp_path / "central", "127.0.0.1", "central")
     routes = [
         *auth_api.routes(issuer, read_json(root / "etc/token-keys.json")),
-        *Catalogue(database, issuer.envelope, VO).routes(),
+        *Catalogue(database, issuer.envelope, VO, JobsView(database, people)).routes(),
     ]
     app = web.application(routes, verifier(root / "etc/token-keys.json", VO))
     running = web.server(app, web.TlsFiles.of(root))

@@ -40,7 +40,7 @@ async def names(api: Api, path: str) -> list[str]:
 
 async def test_the_top_and_a_home_that_is_made_when_first_used(central: Central) -> None:
     async with central.user("ada") as ada:
-        assert await names(ada, "/") == [f"/{VO}"]
+        assert await names(ada, "/") == ["/proc", f"/{VO}"]
         assert await names(ada, f"/{VO}/") == [f"/{VO}/user"]
         assert await names(ada, HOME) == []
         assert (await client.stat(ada, HOME)).owner == "ada"

@@ -194,7 +194,7 @@ def test_life_of_pets(world: World) -> None:
     assert world.run(vobox, f"cat {vobox.root}/{config['agent_file']}") == world.agent.path.read_text()
     assert "token-signing" not in world.run(vobox, f"ls {vobox.root}/etc")
     programs = world.pids(vobox)
-    assert set(programs) == {"clustermonitor", "packman", "web", "seeder", "se", "ce_q"}
+    assert set(programs) == {"clustermonitor", "packman", "web", "seeder", "se", "ftd", "ce_q"}
     assert set(world.pids(central)) == {"postgres", "central", "broker", "optimizer"}
     _until(lambda: _serves(vobox))
 
@@ -237,7 +237,7 @@ def test_life_of_pets(world: World) -> None:
         Target(vobox, "vobox", "vobox")
     )
     assert all(outcome.ok for outcome in _apply(fewer, world).values())
-    assert set(world.pids(vobox)) == {"clustermonitor", "packman", "web", "seeder", "se"}
+    assert set(world.pids(vobox)) == {"clustermonitor", "packman", "web", "seeder", "se", "ftd"}
     assert "ce_q" not in world.run(vobox, f"ls {vobox.root}/etc/supervisor.d")
 
     # The supervisor is killed: its programs live on, the machine is stopped; create starts it again.
@@ -246,7 +246,7 @@ def test_life_of_pets(world: World) -> None:
     assert world.pids(vobox)
     world.provider.create(MachineSpec("try-vobox-1", "vobox", "vobox"))
     assert world.machine("vobox").state is MachineState.RUNNING
-    _until(lambda: set(world.pids(vobox)) == {"clustermonitor", "packman", "web", "seeder", "se"})
+    _until(lambda: set(world.pids(vobox)) == {"clustermonitor", "packman", "web", "seeder", "se", "ftd"})
     _until(lambda: _serves(vobox))
 
 

@@ -7,7 +7,7 @@ import itertools
 import ssl
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,9 @@ import psycopg
 import pytest
 
 import orchestrator
+from orchestrator.catalogue import bulk, facts
 from orchestrator.catalogue import store as catalogue_store
+from orchestrator.catalogue.model import Placed
 from orchestrator.errors import NotFound
 from orchestrator.jobs import compose
 from orchestrator.jobs.jdl import Defaults
@@ -65,6 +67,14 @@ class Files:
     async def exists(self, connection: Connection, lfn: str) -> bool:
         return lfn in self.texts or await catalogue_store.exists(connection, lfn)
 
+    async def placed(self, connection: Connection, lfns: Sequence[str]) -> Mapping[str, Placed]:
+        found = await bulk.lookup(connection, lfns)
+        texts = {lfn: Placed(lfn, "", len(self.texts[lfn]), "", ()) for lfn in lfns if lfn in self.texts}
+        return found | texts
+
+    async def sites(self, connection: Connection) -> Mapping[str, str]:
+        return {str(one["se"]): str(one["site"]) for one in await facts.distances(connection, "")}
+
     async def remove(self, connection: Connection, lfns: Sequence[str]) -> None:
         for lfn in lfns:
             if await catalogue_store.exists(connection, lfn):
@@ -98,6 +108,7 @@ def machine(**more: object) -> dict[str, object]:
         "Cores": 1,
         "Memory": 8 * 1024**3,
         "Disk": 50 * 1024**3,
+        "CloseSE": ["SE"],
         "Packages": [],
         "InstallMethods": ["torrent", "http"],
         "Requirements": 'other.Type == "job"',
@@ -158,7 +169,9 @@ class Grid:
         give_up = time.monotonic() + within
         seen = 0
         while (now := await self.state(job)) not in states:
-            assert time.monotonic() < give_up, f"job {job} is {now}, not {states}"
+            if time.monotonic() > give_up:
+                (task,) = await self.rows("SELECT reason FROM grid.task WHERE id = %(id)s", id=job)
+                pytest.fail(f"job {job} is {now}, not {states}: {task['reason']}")
             events = await self.central.get(f"/v1/jobs/{job}/events", after=seen, wait=2, timeout=10)
             seen = max([seen, *(event["seq"] for event in events["events"])])
         return now

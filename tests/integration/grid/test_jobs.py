@@ -138,7 +138,8 @@ async def test_a_submission_delivered_twice_is_one_job(grid: Grid) -> None:
 async def test_bad_jdl_touches_nothing_and_names_every_problem(grid: Grid) -> None:
     with pytest.raises(UserError) as caught:
         await submit(grid, 'TTL = "soon";\nOutputDir = "here";\nSplit = "nothing:1";')
-    assert [(p["line"], p["column"]) for p in caught.value.facts["problems"]] == [(1, 1), (1, 1), (2, 1)]
+    found = [(p["line"], p["column"]) for p in caught.value.facts["problems"]]
+    assert found == [(1, 1), (1, 1), (2, 1), (3, 1)]
     assert await jobs.listing(grid.central) == []
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import psycopg
 import pytest
@@ -109,7 +109,14 @@ async def test_a_repeated_claim_gets_the_same_tasks(database: Database) -> None:
 
 async def _claim_and_drop(broken: Database, other: Database) -> None:
     async with broken.transaction() as connection:
-        values = {"classes": [1], "places": [0], "counts": [1], "resources": ["r"], "sites": ["CERN"], "claims": [""]}
+        values = {
+            "classes": [1],
+            "places": [0],
+            "counts": [1],
+            "resources": ["r"],
+            "sites": ["CERN"],
+            "claims": [""],
+        }
         found = await connection.execute(SQL["claim"], values | {"lasts": 15.0, "actor": "broker"})
         assert len(await found.fetchall()) == 1
         await other.rows("SELECT pg_terminate_backend(%(pid)s)", pid=connection.info.backend_pid)
@@ -257,3 +264,39 @@ async def test_a_restart_of_the_database_is_survived(grid: Grid, server: str) ->
     asking = asyncio.ensure_future(grid.claim(wait=20))
     await wait_jobs(grid.database, "ada", 1)
     assert len(await asking) == 1
+
+
+async def test_a_wake_up_is_passed_on_by_those_who_take_nothing(database: Database) -> None:
+    """The first of those who sleep drains, the second has hung up: the third gets the job, soon."""
+    hub = Hub(database, ["waiting"])
+    broker, stop = Broker(database, {"job": KIND}, hub, job_token, Patience(), lambda: 0.0), asyncio.Event()
+    listening = asyncio.create_task(hub.run(stop))
+
+    async def gone() -> bool:
+        return True
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(broker.claim("CERN", machine(Name="a", Host="a"), 1, 10.0, "1"))
+            await until(lambda: len(broker._sleepers) == 1)
+            await database.rows("UPDATE grid.resource SET draining = true")
+            second = group.create_task(broker.claim("CERN", machine(Name="b", Host="b"), 1, 10.0, "1", gone))
+            await until(lambda: len(broker._sleepers) == 2)
+            third = group.create_task(broker.claim("CERN", machine(Name="c", Host="c"), 1, 10.0, "1"))
+            await until(lambda: len(broker._sleepers) == 3)
+            (job,) = await wait_jobs(database, "ada", 1)
+            async with asyncio.timeout(5):
+                assert [each.task for each in (await third).tasks] == [job]
+                assert (await second).tasks == ()
+            first.cancel()
+    finally:
+        stop.set()
+        await listening
+    assert first.cancelled()
+    await recount(database)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.01)

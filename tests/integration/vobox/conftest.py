@@ -196,6 +196,7 @@ class Central:
 
     async def _demand(self, request: Any) -> Any:
         web.caller(request).require("vobox")
+        assert (await web.body(request))["ad"]["CloseSE"] == ["disk"]
         return {"waiting": len(self.queue)}
 
     async def _write(self, request: Any) -> Any:

@@ -101,6 +101,13 @@ async def test_a_failed_job_keeps_its_evidence(agent: Any, central: Any) -> None
     assert "exited with 7" in end["reason"]
 
 
+async def test_variables_of_the_jdl_are_in_the_environment(agent: Any, central: Any) -> None:
+    shown = """-c 'test "$ALIEN_JDL_RUN" = "7 a" && test "$HOME" = "$PWD"'"""
+    central.job(1, Executable="/bin/sh", Arguments=shown, Variables={"ALIEN_JDL_RUN": "7 a", "HOME": "/x"})
+    done = await _wait(lambda: _final(central, 1), "its end")
+    assert done["to"] == "DONE"
+
+
 async def test_input_comes_from_the_next_replica_and_missing_output_is_told(agent: Any, central: Any) -> None:
     central.files["/script"] = b"#!/bin/sh\ncat data/in.txt >histos.root\n"
     central.files["/in.txt"] = b"42"

@@ -92,6 +92,7 @@ async def test_commands_reach_the_agent_that_runs_the_task_and_no_other(machine:
         assert [task["task"] for task in claimed["tasks"]] == [5]
         assert central.claims[-1]["ad"]["Site"] == "testsite"
         assert central.claims[-1]["ad"]["CE"] == "farm"
+        assert central.claims[-1]["ad"]["CloseSE"] == ["disk"]
         central.commands[1] = {"id": 1, "task": 5, "attempt": 1, "verb": "peek", "facts": {}}
         central.wake.set()
         told = await api.get("/v1/commands", wait=10, token=tokens[0], timeout=15)

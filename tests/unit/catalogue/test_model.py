@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+import uuid
+from typing import Any
+
 import pytest
 
 from orchestrator.catalogue import model
 from orchestrator.cli.filecopy import absolute
-from orchestrator.errors import UserError
+from orchestrator.errors import NotAllowed, UserError
 
 HOME = "/vo/user/a/ada"
 
@@ -44,6 +49,21 @@ def test_guids_and_sums() -> None:
             model.check_md5(bad)
 
 
+def test_guids_made_together_stand_together() -> None:
+    chance, now = random.Random(1), 1_700_000_000.0
+    made = [model.new_guid(now + second, chance.getrandbits(66)) for second in range(60) for _ in range(100)]
+    assert len(set(made)) == len(made)
+    assert all(uuid.UUID(guid).version == 8 and uuid.UUID(guid).variant == uuid.RFC_4122 for guid in made)
+    assert [model.clean_guid(guid) for guid in made] == made
+    seconds = [second for _, second in sorted((guid, index // 100) for index, guid in enumerate(made))]
+    turns = sum(later < earlier for earlier, later in itertools.pairwise(seconds))
+    assert turns <= 1  # in order of time, but for the first two digits' change
+    folders = {model.pfn_of(model.new_guid(now + 65.536 * step, 0))[:4] for step in range(256)}
+    assert len(folders) == 256
+    assert model.new_guid(now, 0) != model.new_guid(now, 1 << 65)
+    assert model.new_guid(now, 0) != model.new_guid(now + 0.001, 0)
+
+
 def test_may_write() -> None:
     mine = model.Entry("/a", "ada", 0o755, "", 0, "", "", 0.0)
     shared = model.Entry("/a", "ada", 0o777, "", 0, "", "", 0.0)
@@ -54,3 +74,38 @@ def test_may_write() -> None:
     ]
     assert told == [True, False, True]
     assert model.may_write(shared, "bob", False)
+
+
+def test_tags_that_can_be_kept() -> None:
+    good = {"run": 7, "x_1.y": -1.5, "ok": True, "name": "é" * model.LONGEST_TAG}
+    assert model.check_tags(good) == good
+    wrong: list[Any] = [[1], None, {}, "x" * 257, "a\nb", float("nan"), float("inf"), 10**400, 2**63]
+    for bad in wrong:
+        with pytest.raises(UserError, match="tag run="):
+            model.check_tags({"run": bad})
+    for name in ("", "1x", "a b", "a-b", "x" * 65, "é", 'a"', 7):
+        with pytest.raises(UserError, match="no name of a tag"):
+            model.check_tags({name: 1})  # type: ignore[dict-item]
+
+
+def test_a_quota_says_what_is_too_much() -> None:
+    free = model.Quota("ada", 10, 1 << 30, None, None)
+    free.check(1 << 40, 1 << 60)
+    tight = model.Quota("ada", 10, 1 << 30, 11, 1 << 30)
+    assert model.Quota.from_json(tight.to_json()) == tight
+    tight.check(1)
+    with pytest.raises(UserError, match=r"quota of ada .* 12 files where 11 are allowed; remove"):
+        tight.check(2)
+    with pytest.raises(UserError, match="2 GiB where 1 GiB are allowed") as told:
+        tight.check(1, 1 << 30)
+    assert told.value.facts["most_bytes"] == 1 << 30
+
+
+def test_nobody_makes_anything_in_proc() -> None:
+    assert [path for path in ("/proc", "/proc/x", "/process", "/a/proc", "") if model.in_proc(path)] == [
+        "/proc", "/proc/x",
+    ]  # fmt: skip
+    assert model.clean_new("/process//x") == "/process/x"
+    for path in ("/proc", "//proc/./x/"):
+        with pytest.raises(NotAllowed, match="computed from the jobs"):
+            model.clean_new(path)

@@ -51,7 +51,7 @@ def test_accepts_asks_my_requirements_only() -> None:
         ('member("a", other.Packages)', 'member("a",other.Packages)'),
         ('x || !member( other . CloseSE /* c */ , "a,b)" )', 'x ||  !member("a,b)",other.CloseSE)'),
         ('member({"a"}, member(other.Packages, "b"))', 'member(member("b",other.Packages),{ "a" })'),
-        ("notmember(other.Packages, 1)", "notmember(other.Packages,1)"),
+        ("stringListMember(other.Packages, 1)", "stringListMember(other.Packages,1)"),
         ("member(other.Packages)", "member(other.Packages)"),
     ],
 )

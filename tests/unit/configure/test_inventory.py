@@ -50,6 +50,7 @@ def test_vobox_is_told_where_everything_is() -> None:
     assert config["agent_file"] == "data/www/agent/agent-1"
     assert config["repositories"] == ["alice.example.org"]
     assert config["storage_elements"] == [{"name": "disk", "capacity": 10**9}]
+    assert config["close_se"] == ["disk"]
     (ce,) = config["computing_elements"]
     assert (ce["name"], ce["batch"], ce["min_idle"], ce["max_agents"]) == (
         "q",
@@ -63,6 +64,7 @@ def test_only_the_first_vo_box_of_a_group_serves_its_queues() -> None:
     second = replace(VOBOX, name="try-vobox-2", address="127.1.1.3")
     config = pure.vobox_config(SITE, second, (*ALL, second), FACTS)
     assert (config["computing_elements"], config["storage_elements"], config["repositories"]) == ([], [], [])
+    assert config["close_se"] == ["disk"]  # of another VO box of the site
 
 
 def test_the_tenth_machine_is_not_the_first() -> None:

@@ -82,8 +82,10 @@ def test_payload_is_read_from_a_jdl() -> None:
         "MemorySize": 1,
         "WorkDirectorySize": 2,
         "CPUCores": 3,
+        "Variables": {"ALIEN_JDL_RUN": "7"},
     }
     payload = Payload.of(jdl)
     assert payload.arguments == ("--name", "two words", "x")
     assert payload.inputs == (model.Input("/grid/run.sh", "run.sh", True),)
+    assert payload.variables == {"ALIEN_JDL_RUN": "7"}
     assert (payload.input_data, payload.outputs, payload.cores) == (("/grid/a",), (OutputSpec("a"),), 3)

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.catalogue.model import Placed
 from orchestrator.classads import Ad, matches
 from orchestrator.jobs.jdl import Defaults, read
 from orchestrator.jobs.priority import LOWEST, factors
-from orchestrator.jobs.requirements import conditions, task_ad
+from orchestrator.jobs.requirements import MOST_SES, conditions, near, task_ad
 from orchestrator.jobs.service import reasons
 
 SLOT: dict[str, Any] = {
@@ -110,3 +111,64 @@ def test_the_longest_requirements_that_are_accepted_can_be_evaluated() -> None:
     ad = task_ad(spec.attributes, "ada", spec.requirements)
     assert matches(ad, Ad(SLOT | {"InstallMethods": ["http"]}))
     assert matches(Ad.restore(ad.canonical()), Ad(SLOT | {"InstallMethods": ["http"]}))
+
+
+def placed(size: int, *ses: str) -> Placed:
+    return Placed(f"/v/{size}", "", size, "", tuple(sorted(ses)))
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted", "text"),
+    [
+        ([placed(5, "A")], {"A"}, "near A (CloseSE), which holds its input data (1 file, 5 B)"),
+        ([placed(5, "A", "B")], {"A", "B"}, "near A or B (CloseSE), which holds its input data (1 file, 5 B)"),
+        ([placed(5, "A", "B"), placed(6, "B", "C")], {"B"}, "near B (CloseSE), which holds its input data (2 files, 11 B)"),
+        ([placed(5, "A"), placed(6, "B")], {"B"},
+         "near B (CloseSE), which holds the most of its input data (2 files, 11 B): 6 B; none holds all"),
+        ([placed(5, "A"), placed(5, "B"), placed(1, "C")], {"A", "B"},
+         "near A or B (CloseSE), which holds the most of its input data (3 files, 11 B): 5 B; none holds all"),
+        ([placed(0, "A"), placed(0, "B")], {"A", "B"},
+         "near A or B (CloseSE), which holds the most of its input data (2 files, 0 B): 0 B; none holds all"),
+        ([placed(5, "A"), placed(9)], {"A"}, "near A (CloseSE), which holds its input data (2 files, 5 B)"),
+    ],
+)  # fmt: skip
+def test_near_the_input_data(files: list[Placed], wanted: set[str], text: str) -> None:
+    close = near(files)
+    assert close is not None
+    assert close.text == text
+    spec = read('Executable = "x";', [], Defaults("grid"))
+    ad = task_ad(spec.attributes, "ada", "", close)
+    for se in "ABC":
+        assert matches(ad, Ad(SLOT | {"CloseSE": ["x", se]})) is (se in wanted)
+    assert not matches(ad, Ad(SLOT))
+    assert not matches(ad, Ad(SLOT | {"CloseSE": []}))
+
+
+@pytest.mark.parametrize("files", [[], [placed(5)]])
+def test_a_job_without_stored_data_may_run_anywhere(files: list[Placed]) -> None:
+    assert near(files) is None
+
+
+def test_at_the_sites_that_a_part_was_split_by() -> None:
+    close = near([placed(5, "A")], ["CERN", "Torino"])
+    assert close is not None
+    assert close.text == "at CERN or Torino, which has its input data (1 file, 5 B)"
+    spec = read('Executable = "x";', [], Defaults("grid"))
+    ad = task_ad(spec.attributes, "ada", "", close)
+    assert matches(ad, Ad(SLOT))
+    assert not matches(ad, Ad(SLOT | {"Site": "Lyon"}))
+
+
+def test_a_file_on_very_many_storage_elements_can_be_evaluated() -> None:
+    names = [f"S{n:04d}" for n in range(5000)]
+    close = near([placed(5, *names)])
+    assert close is not None
+    spec = read('Executable = "x";', [], Defaults("grid"))
+    ad = task_ad(spec.attributes, "ada", "true", close)
+    assert matches(ad, Ad(SLOT | {"CloseSE": [names[MOST_SES - 1]]}))
+
+
+def test_a_storage_elements_name_cannot_smuggle_in_an_expression() -> None:
+    close = near([placed(5, 'x", {}) || true || member("y')])
+    assert close is not None
+    assert not Ad({"Requirements": close.expression}).accepts(Ad(SLOT | {"CloseSE": ["z"]}))

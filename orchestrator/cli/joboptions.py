@@ -1,0 +1,29 @@
+"""Options that the verbs of ``orchestrate job`` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_SITE_HELP = "The site spec; default ./site.yaml, or the file that ORCHESTRATE_SITE names."
+SiteOption = Annotated[
+    Path | None, typer.Option("--site", "-s", metavar="SITE", envvar="ORCHESTRATE_SITE", help=_SITE_HELP)
+]
+Json = Annotated[bool, typer.Option("--json", help="For programs: JSON instead of text.")]
+State = Annotated[str | None, typer.Option("--state", help="Only in these states, like RUNNING,ZOMBIE.")]
+Master = Annotated[
+    int | None, typer.Option("--master", min=1, metavar="ID", help="Only the parts of this master.")
+]
+Tag = Annotated[str | None, typer.Option("--tag", help="Only with this JobTag.")]
+Since = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="Submitted within this time, like 90m or 2 d.")
+]
+
+
+def seconds(text: str | None) -> float | None:
+    """A time that a person wrote; UserError when it is none."""
+    from orchestrator.units import parse_duration
+
+    return None if text is None else float(parse_duration(text))
