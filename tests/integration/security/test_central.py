@@ -25,7 +25,7 @@ from orchestrator.runtime.security import (
 
 from .conftest import VO, Vo
 
-_OPEN = {"/healthz", "/v1/auth/token", "/v1/auth/keys"}
+_OPEN = {"/healthz", "/v1/openapi.json", "/v1/auth/token", "/v1/auth/keys"}
 GUID = "11111111-1111-4111-8111-111111111111"
 
 
