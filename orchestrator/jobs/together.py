@@ -68,4 +68,4 @@ async def _wait(
         [float(new.spec["jdl"]["MaxWaitingTime"]) for _, new in made],
     )
     if made:
-        await tasks.notify(connection, "waiting", model.KIND)
+        await tasks.tell_waiting(connection, sorted({new.task_class for _, new in made if new.task_class}))

@@ -61,7 +61,7 @@ class Broker:
         )  # resource → its ad's digest, when it was noted
         self._sleepers: dict[_Sleeper, None] = {}  # in the order in which they came
         self._rousing: asyncio.Task[None] | None = None
-        self._news = False
+        self._news = self._missed = False
         hub.tell("waiting", self._heard)
 
     async def claim(
@@ -112,9 +112,16 @@ class Broker:
             await self.database.rows(SQL["saw_resource"], name=name, site=site, ad=resource.ad.canonical())
             self._seen.keep(key, (resource.digest, now))
 
-    def _heard(self, _payload: str) -> None:
-        """Something began to wait: those who can do it are woken, and nobody else."""
+    def _heard(self, payload: str) -> None:
+        """Classes have more waiting members: those who can do it are woken, and nobody else.
+
+        The text names the classes; any other text (some notes were missed) stands for all that wait.
+        """
         self._news = self.claims.news = True
+        if payload and all(each.isdecimal() for each in payload.split(",")):
+            self.claims.grown.update(map(int, payload.split(",")))
+        else:
+            self._missed = True
         if self._sleepers and (self._rousing is None or self._rousing.done()):
             self._rousing = asyncio.create_task(self._rouse())
 
@@ -129,8 +136,10 @@ class Broker:
                     await self.claims.refresh(asyncio.get_running_loop().time())
                 except TemporaryError:
                     return  # the hub tells when the database is there again
-                tried |= {number: set() for number in self.claims.grown}
-                self.claims.grown = set()
+                grown, self.claims.grown = self.claims.grown, set()
+                if self._missed:
+                    self._missed, grown = False, grown | self.claims.index.all()
+                tried |= {number: set() for number in grown}
             tried = {number: known for number, known in sorted(tried.items()) if self._wake(number, known)}
             if tried and not self._news:
                 await asyncio.sleep(_LOOK_AGAIN)

@@ -42,6 +42,10 @@ class Index:
     def __len__(self) -> int:
         return len(self._classes)
 
+    def all(self) -> set[int]:
+        """The classes that had members when the index was made."""
+        return set(self._classes)
+
     def get(self, number: int) -> Waiting | None:
         """The class, if it had members when the index was made."""
         return self._classes.get(number)

@@ -17,6 +17,7 @@ from orchestrator.states import advance
 from orchestrator.tasks.kinds import WAITING, Task
 from orchestrator.tasks.model import Beat, Command, Json, storable
 
+LONGEST_NOTE = 7000  # bytes; PostgreSQL takes 8000. "" stands for anything
 SQL = Queries(Path(__file__).with_name("queries.sql"))
 
 
@@ -78,7 +79,7 @@ async def submit(
         for each in sorted(number for number in counts if number is not None):
             best = max(task.priority for task in tasks if task.task_class == each)
             await _enter(connection, each, counts[each], best, None)
-        await notify(connection, "waiting", kind)
+        await tell_waiting(connection, [number for number in counts if number is not None])
     return [int(each["id"]) for each in made]
 
 
@@ -92,6 +93,12 @@ async def _enter(
 async def notify(connection: Connection, channel: str, payload: str) -> None:
     """Tell the listeners of ``channel`` when this transaction commits."""
     await rows(connection, SQL["notify"], channel=channel, payload=payload)
+
+
+async def tell_waiting(connection: Connection, classes: Sequence[int]) -> None:
+    """Tell the brokers, when this transaction commits, that these classes have more waiting members."""
+    text = ",".join(map(str, classes))
+    await notify(connection, "waiting", text if len(text) < LONGEST_NOTE else "")
 
 
 async def get(connection: Connection, task: int, *, lock: bool = False) -> Task:
@@ -146,7 +153,7 @@ async def move(
         await rows(connection, SQL["leave"], **{"class": task.task_class})
     if new == WAITING and moved.task_class is not None:
         await _enter(connection, moved.task_class, 1, moved.priority, found["submitted"])
-        await notify(connection, "waiting", task.kind)
+        await tell_waiting(connection, [moved.task_class])
     return moved
 
 
