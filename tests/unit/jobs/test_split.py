@@ -164,25 +164,6 @@ def test_a_wrong_split_says_what_to_write(attributes: dict[str, Any], message: s
 
 
 @pytest.mark.parametrize(
-    ("attributes", "message"),
-    [
-        ({"Split": "production:1-99999", "SplitArguments": ["a", "b"]}, "more than 100000 parts"),
-        ({"Split": "production:1-99999", "Comment": "x" * 20_000}, "MiB of JDL"),
-        ({"Split": "production:1-99999", "InputData": ["/v/a"] * 2000, "Arguments": "#alienallfilename/a//#"},
-         "MiB of JDL"),
-        ({"Split": "production:1-2", "InputData": ["/v/a"] * 30_000, "Arguments": "#alienallfulldir#"}, "InputData.txt"),
-        ({"Split": "production:1-2", "InputData": ["/v/a"] * 30_000, "Arguments": "#alienalldir# " * 100}, "to fill in"),
-    ],
-)  # fmt: skip
-def test_what_would_be_too_large_is_refused_soon(attributes: dict[str, Any], message: str) -> None:
-    started = time.process_time()
-    with pytest.raises(UserError) as caught:
-        parts(attributes)
-    assert message in caught.value.message
-    assert time.process_time() - started < 20
-
-
-@pytest.mark.parametrize(
     "attributes",
     [
         {"Split": "production:1-99999", "SplitArguments": ["a", "b"]},
