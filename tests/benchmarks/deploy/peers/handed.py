@@ -119,7 +119,7 @@ def _files(machine: Machine, told: Values, folder: Path) -> list[Values]:
         "etc/supervisord.conf": (environment.get_template("supervisord.conf.j2").render(known), "0644"),
     }
     program = environment.get_template("program.conf.j2")
-    storage = ("se",) if told["orchestrate_config"]["storage_elements"] else ()
+    storage = ("se", "ftd") if told["orchestrate_config"]["storage_elements"] else ()
     for name in (*PROGRAMS, *storage):
         made[f"etc/supervisor.d/{name}.conf"] = (program.render(known, program={"name": name}), "0644")
     found = []
