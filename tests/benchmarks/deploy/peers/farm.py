@@ -93,7 +93,9 @@ class Farm:
         async def ask(central: Api) -> int:
             told = (await central.get("/v1/resources", site=SITE))["resources"]
             hosts = {each["name"].partition("/")[0] for each in told}
-            return len({host for host in hosts if not host.startswith(f"{SITE}-vobox")})  # an FTD asks for work too
+            return len(
+                {host for host in hosts if not host.startswith(f"{SITE}-vobox")}
+            )  # an FTD asks for work too
 
         with asyncio.Runner() as runner:
             way = connect(self.grid.file, patience=60.0)
