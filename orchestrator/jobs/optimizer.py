@@ -13,7 +13,6 @@ from orchestrator.jobs import collection, follow, masters, model, priority, spli
 from orchestrator.jobs.jdl import Defaults
 from orchestrator.jobs.kind import Catalogue
 from orchestrator.jobs.prepare import Preparer, default_dir
-from orchestrator.jobs.service import kill_one
 from orchestrator.runtime import daemon, logs
 from orchestrator.runtime.sql import Connection, Database
 from orchestrator.tasks import store as tasks
@@ -67,7 +66,7 @@ class Optimizer:
         for job in unjudged:
             await self._guarded(job, self._validate)
         for job in orphans:
-            await kill_one(self.database, self.manager, job, "optimizer", "its master was killed")
+            await self.manager.kill(job, "optimizer", "its master was killed")
         due = await self.manager.lapse(self.kind)
         now = asyncio.get_running_loop().time()
         if now - self._shared_at >= SHARES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,7 +20,7 @@ from orchestrator.tasks import store as tasks
 from orchestrator.tasks.hub import Hub
 from orchestrator.tasks.kinds import Task
 from orchestrator.tasks.manager import Manager
-from orchestrator.tasks.model import KILL, PEEK
+from orchestrator.tasks.model import PEEK
 from orchestrator.tasks.store import SQL as TASK_SQL
 from orchestrator.tasks.store import New
 
@@ -40,25 +40,6 @@ class Who:
         """NotAllowed unless the job is theirs or they are an admin."""
         if not self.admin and task.owner != self.user:
             raise NotAllowed(f"job {task.id} belongs to {task.owner}; only they or an admin may do that")
-
-
-async def kill_one(
-    database: Database,
-    manager: Manager,
-    job: int,
-    actor: str,
-    reason: str,
-    allowed: Callable[[Task], None] = lambda _: None,
-) -> Task:
-    """Kill one job unless it is final; its agent is told. ``allowed`` raises where the caller may not."""
-    async with database.transaction() as connection:
-        task = await tasks.get(connection, job, lock=True)
-        allowed(task)
-        if task.state in model.FINAL:
-            return task
-        if task.site and task.state in model.ACTIVE | {model.ZOMBIE}:
-            await tasks.command(connection, task, KILL)
-        return await manager.move(connection, task, model.KILLED, actor=actor, reason=reason)
 
 
 class Jobs:
@@ -120,13 +101,13 @@ class Jobs:
     async def kill(self, who: Who, job: int) -> str:
         """The job's state afterwards; a master's parts are killed with it."""
         why = f"killed by {who.user}"
-        task = await kill_one(self.database, self.manager, job, who.user, why, who.owns)
+        task = await self.manager.kill(job, who.user, why, who.owns)
         if "Split" not in task.spec.get("jdl", {}):
             return task.state
         async with self.database.transaction() as connection:
             parts = await store.orphans(connection, job)
         for part in parts:
-            await kill_one(self.database, self.manager, part, who.user, f"master killed by {who.user}")
+            await self.manager.kill(part, who.user, f"master killed by {who.user}")
         return task.state
 
     async def resubmit(self, who: Who, job: int) -> str:
@@ -185,17 +166,7 @@ class Jobs:
 
     async def events(self, job: int, after: int, wait: float) -> list[Json]:
         """Events above ``after``; waits up to ``wait`` seconds for one."""
-        give_up = asyncio.get_running_loop().time() + wait
-        with self.hub.subscribed("event", str(job)) as woken:
-            while True:
-                woken.clear()
-                async with self.database.transaction() as connection:
-                    await tasks.get(connection, job)
-                    found = await tasks.events(connection, job, after)
-                left = give_up - asyncio.get_running_loop().time()
-                if found or left <= 0:
-                    return found
-                await wait_any(left, woken)
+        return await self.manager.events(self.hub, job, after, wait)
 
     async def peek(self, who: Who, job: int, wait: float = 20.0) -> Json:
         """What the job has printed so far, asked of its agent; TemporaryError when that does not answer."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # decide, which is pure, needs this module
     from orchestrator.runtime.sql import Connection, Row
 
 WAITING, ASSIGNED = "WAITING", "ASSIGNED"  # every kind has these two; the claim statement names them
+KILLED = "KILLED"  # and this one, which can be reached from every state that is not final
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.classads import Ad
 from orchestrator.errors import NotFound, PermanentError, UserError
@@ -12,8 +12,8 @@ from orchestrator.runtime.daemon import wait_any
 from orchestrator.runtime.sql import Connection, Database, row, rows
 from orchestrator.tasks import decide, store
 from orchestrator.tasks.hub import Hub
-from orchestrator.tasks.kinds import ASSIGNED, WAITING, Kind, Patience, Task
-from orchestrator.tasks.model import Beat, Command, Json, Report, ReportResult
+from orchestrator.tasks.kinds import ASSIGNED, KILLED, WAITING, Kind, Patience, Task
+from orchestrator.tasks.model import KILL, Beat, Command, Json, Report, ReportResult
 from orchestrator.tasks.store import SQL
 
 RESEND = 5.0  # seconds after which an unanswered command is sent again
@@ -198,6 +198,34 @@ class Manager:
                     connection, task, step.to, actor="manager", reason=step.reason, again=step.again
                 )
                 step = decide.overdue(kind, task) if task.state == kind.lost else None
+
+    async def kill(
+        self, task: int, actor: str, reason: str, allowed: Callable[[Task], None] = lambda _: None
+    ) -> Task:
+        """Kill a task unless it has ended; who has it is told. ``allowed`` raises where the caller may not."""
+        async with self.database.transaction() as connection:
+            found = await store.get(connection, task, lock=True)
+            allowed(found)
+            kind = self.kinds[found.kind]
+            if KILLED not in kind.life[found.state]:
+                return found
+            if found.site and found.state in kind.active | {kind.silent}:
+                await store.command(connection, found, KILL)
+            return await self.move(connection, found, KILLED, actor=actor, reason=reason)
+
+    async def events(self, hub: Hub, task: int, after: int, wait: float) -> list[Json]:
+        """Events above ``after``; waits up to ``wait`` seconds for one. NotFound when there is no such task."""
+        give_up = asyncio.get_running_loop().time() + wait
+        with hub.subscribed("event", str(task)) as woken:
+            while True:
+                woken.clear()
+                async with self.database.transaction() as connection:
+                    await store.get(connection, task)
+                    found = await store.events(connection, task, after)
+                left = give_up - asyncio.get_running_loop().time()
+                if found or left <= 0:
+                    return found
+                await wait_any(left, woken)
 
     async def commands(self, hub: Hub, site: str, wait: float) -> list[Command]:
         """Unanswered commands of a site; waits up to ``wait`` seconds for one."""

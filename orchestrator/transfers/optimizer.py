@@ -19,7 +19,6 @@ from orchestrator.transfers import decide, model, store
 from orchestrator.transfers.decide import Later, Load, Network, Never, Policy, Wanted
 from orchestrator.transfers.kind import CHANNEL, Replicas, wanted_of
 from orchestrator.transfers.routes import Routes
-from orchestrator.transfers.service import kill_one
 
 SWEEP = 5.0  # seconds at most between two rounds: finds what a lost notification left
 MOST = 200  # of one round
@@ -55,7 +54,7 @@ class Optimizer:
         for transfer in await self._found("expired", most=most):
             await self._guarded(transfer, self._expire)
         for step in await self._found("orphans", final=final, most=most):
-            await kill_one(self.database, self.manager, step, "optimizer", "its transfer has ended")
+            await self.manager.kill(step, "optimizer", "its transfer has ended")
         due = await self._plan()
         return min(SWEEP, max(0.05, min(each for each in (lapse, due, SWEEP) if each is not None)))
 

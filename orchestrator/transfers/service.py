@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +9,10 @@ from typing import Any
 from orchestrator.catalogue.model import Placed, clean
 from orchestrator.classads import Ad
 from orchestrator.errors import NotAllowed, UserError
-from orchestrator.runtime.daemon import wait_any
 from orchestrator.runtime.sql import Connection, Database, rows
 from orchestrator.tasks import store as tasks
 from orchestrator.tasks.hub import Hub
-from orchestrator.tasks.kinds import Task
 from orchestrator.tasks.manager import Manager
-from orchestrator.tasks.model import KILL
 from orchestrator.tasks.store import SQL as TASK_SQL
 from orchestrator.tasks.store import New
 from orchestrator.transfers import model, store
@@ -34,17 +30,6 @@ class Who:
 
     user: str
     admin: bool = False
-
-
-async def kill_one(database: Database, manager: Manager, task: int, actor: str, reason: str) -> Task:
-    """Kill a transfer or one step unless it has ended; its FTD is told."""
-    async with database.transaction() as connection:
-        found = await tasks.get(connection, task, lock=True)
-        if found.state in model.FINAL:
-            return found
-        if found.site and found.state in model.ACTIVE | {model.ZOMBIE}:
-            await tasks.command(connection, found, KILL)
-        return await manager.move(connection, found, model.KILLED, actor=actor, reason=reason)
 
 
 class Transfers:
@@ -146,26 +131,18 @@ class Transfers:
                 raise NotAllowed(
                     f"transfer {transfer} belongs to {task.owner}; only they or an admin may do that"
                 )
-        task = await kill_one(self.database, self.manager, transfer, who.user, f"killed by {who.user}")
+        task = await self.manager.kill(transfer, who.user, f"killed by {who.user}")
         async with self.database.transaction() as connection:
             parts = await store.steps(connection, transfer)
         for part in parts:
-            await kill_one(self.database, self.manager, part.id, who.user, f"transfer killed by {who.user}")
+            await self.manager.kill(part.id, who.user, f"transfer killed by {who.user}")
         return task.state
 
     async def events(self, transfer: int, after: int, wait: float) -> list[Json]:
         """Events above ``after``; waits up to ``wait`` seconds for one."""
-        give_up = asyncio.get_running_loop().time() + wait
-        with self.hub.subscribed("event", str(transfer)) as woken:
-            while True:
-                woken.clear()
-                async with self.database.transaction() as connection:
-                    await store.get(connection, transfer)
-                    found = await tasks.events(connection, transfer, after)
-                left = give_up - asyncio.get_running_loop().time()
-                if found or left <= 0:
-                    return found
-                await wait_any(left, woken)
+        async with self.database.transaction() as connection:
+            await store.get(connection, transfer)
+        return await self.manager.events(self.hub, transfer, after, wait)
 
     async def why(self, transfer: int) -> Json:
         """Why it is in its state: {"state", "reasons": [text]}."""
