@@ -142,7 +142,9 @@ def application(routes: Sequence[BaseRoute], authenticate: Authenticator | None,
 
     async def described(request: Request) -> dict[str, Any]:
         """This document."""
-        return openapi.document("orchestrate", request.app.routes)
+        if not hasattr(request.app.state, "document"):  # made once: everybody may ask for it
+            request.app.state.document = openapi.document("orchestrate", request.app.routes)
+        return cast(dict[str, Any], request.app.state.document)
 
     own = [route("GET", "/healthz", healthy), route("GET", "/v1/openapi.json", described)]
     app = Starlette(
