@@ -19,9 +19,7 @@ def verifier(keys_file: Path, vo: str, clock: Clock | None = None) -> Authentica
     if not keys_file.exists():
         raise PermanentError(f"{keys_file} is missing; run `orchestrate up` again")
     keys, time = TokenVerifier(vo, read_json(keys_file)), clock or SystemClock()
-    known: OrderedDict[str, tuple[float, Caller]] = (
-        OrderedDict()
-    )  # verified ones: a signature is checked once
+    known: OrderedDict[str, tuple[float, Caller]] = OrderedDict()  # a signature is checked once
 
     def check(token: str) -> Caller:
         now = time.now()
