@@ -9,90 +9,28 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import ipaddress
 import os
-import secrets
-import shutil
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from orchestrator.errors import GridError, UserError
+from orchestrator.errors import GridError
 from orchestrator.runtime import daemon, logs
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.files import read_json
 from orchestrator.vobox.model import VoBoxConfig
+from orchestrator.wiring.box import Box
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
     from starlette.requests import Request
 
-    from orchestrator.ce.daemon import Site
-    from orchestrator.ce.model import CeConfig
-    from orchestrator.runtime.http import Api
-    from orchestrator.runtime.web import Authenticator
     from orchestrator.software.model import Package
 
 CLUSTERMONITOR, PACKMAN, WEB, SEEDER = 8445, 8446, 8080, 6881
-METHODS = ("cvmfs", "torrent", "http")
-
-
-@dataclass(frozen=True)
-class Box:
-    """The machine: its root, its configuration, and the end of the program (``stop``)."""
-
-    root: Path
-    config: VoBoxConfig
-    stop: asyncio.Event
-
-    @property
-    def www(self) -> Path:
-        return self.root / "data/www"
-
-    def url(self, port: int, scheme: str = "https") -> str:
-        address = self.config.address
-        return f"{scheme}://[{address}]:{port}" if ":" in address else f"{scheme}://{address}:{port}"
-
-    def api(self, base: str, patience: float = 10.0) -> Api:
-        """A client without a token."""
-        from orchestrator.runtime.http import Api, tls_context
-
-        return Api(base, tls_context(self.root / "etc/tls/ca.pem"), patience=patience)
-
-    @contextlib.asynccontextmanager
-    async def authorised(self, issuer: str, *bases: str, patience: float) -> AsyncIterator[list[Api]]:
-        """Clients of ``issuer`` (without token) and of ``bases`` (with this host's token from ``issuer``)."""
-        from orchestrator.auth.client import host_tokens
-
-        async with contextlib.AsyncExitStack() as stack:
-            plain = await stack.enter_async_context(self.api(issuer))
-            token = host_tokens(plain, self.root, self.config.vo)
-            found = [plain]
-            for base in bases:
-                api = await stack.enter_async_context(self.api(base, patience))
-                api.token = token
-                found.append(api)
-            yield found
-
-    async def serve(self, app: Starlette, port: int, *, clear: bool = False) -> None:
-        """Serve until SIGTERM; ``stop`` is set then."""
-        from orchestrator.runtime import web
-
-        running = web.server(app, None if clear else web.TlsFiles.of(self.root))
-        try:
-            await running.serve([web.listen(self.config.address, port)])
-        finally:
-            self.stop.set()
-
-    def verifier(self) -> Authenticator:
-        from orchestrator.auth.verify import verifier
-
-        return verifier(self.root / "etc/token-keys.json", self.config.vo)
 
 
 async def clustermonitor(box: Box) -> None:
@@ -179,65 +117,6 @@ async def seeder(box: Box) -> None:
         await daemon.loop("seeder", Seeding(seeds, box.www / "releases").step, box.stop)
 
 
-async def computing_element(box: Box, name: str) -> None:
-    from orchestrator.ce.batch.fork import ForkBatch
-    from orchestrator.ce.daemon import ComputingElement
-    from orchestrator.ce.model import CeConfig
-
-    if name not in box.config.computing_elements:
-        known = ", ".join(box.config.computing_elements) or "none"
-        raise UserError(f"CE {name!r} is not in vobox.json; there is: {known}", ce=name)
-    daemon.stop_on_signals(box.stop)
-    clock, config = SystemClock(), CeConfig.of(name, box.config.computing_elements[name])
-    os.environ.setdefault("ORCHESTRATE_AGENT_CACHE", str(box.root / "data/agent-cache"))
-    monitor = box.config.clustermonitor
-    batch = ForkBatch(box.root / "data/ce" / name, config.slots, clock)
-    async with box.authorised(monitor, monitor, patience=10.0) as (_, api):
-        element = ComputingElement(
-            config, _ce_site(box, config), batch, api, clock, lambda: f"{name}-{secrets.token_hex(6)}"
-        )
-        daemon.ready()
-        await _until_stopped(daemon.loop(f"ce {name}", element.step, box.stop), box.stop)
-
-
-async def _until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event, patience: float = 1.0) -> None:
-    """``work`` to its end, at most ``patience`` seconds longer than ``stop``: a call that is tried again would hold it up."""
-    working = asyncio.create_task(work)
-    await stop.wait()
-    await asyncio.wait({working}, timeout=patience)
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
-
-
-def _ce_site(box: Box, config: CeConfig) -> Site:
-    """What the agents of a CE get; a slot has its share of this machine."""
-    from orchestrator.agent.model import AgentConfig
-    from orchestrator.agent.node import measure
-    from orchestrator.ce.daemon import Site
-
-    whole = measure(AgentConfig(clustermonitor="", ca="", workdir=str(box.root), host=box.config.machine))
-    memory = config.memory or whole.memory // max(1, config.slots)
-    node = type(whole)(whole.host, config.cores, memory, whole.disk // 2, whole.arch, whole.os, whole.cvmfs)
-    first = box.config.method
-    methods = (first, *(each for each in METHODS if each != first)) if first in METHODS else METHODS
-    return Site(
-        site=box.config.site,
-        clustermonitor=box.config.clustermonitor,
-        ca=str(box.root / "etc/tls/ca.pem"),
-        agent_file=_agent_command(box),
-        address=box.config.address,
-        cache=str(box.root / "data/packages"),
-        methods=methods,
-        node=node,
-    )
-
-
-def _agent_command(box: Box) -> tuple[str, ...]:
-    """The agent file; where none was delivered (a development checkout), this Python."""
-    file = box.root / (box.config.agent_file or "data/www/agent/orchestrate-agent")
-    return (str(file),) if file.is_file() else (sys.executable, "-m", "orchestrator.wiring.agent")
-
-
 async def storage_element(box: Box) -> None:
     from orchestrator.storage.server import serve
 
@@ -247,39 +126,9 @@ async def storage_element(box: Box) -> None:
 
 
 async def ftd(box: Box) -> None:
-    """Brings files to the storage elements of this VO box."""
-    import httpx
+    from orchestrator.wiring import pulling
 
-    from orchestrator.agent.model import AgentConfig
-    from orchestrator.agent.session import Session
-    from orchestrator.runtime.http import tls_context
-    from orchestrator.transfers.ends import Https
-    from orchestrator.transfers.ftd import Ftd, ftd_ad
-    from orchestrator.transfers.model import FTD
-    from orchestrator.transfers.mover import Streams
-
-    monitor, machine = box.config.clustermonitor, box.config.machine
-    tls = tls_context(box.root / "etc/tls/ca.pem")
-
-    def ad() -> dict[str, Any]:
-        free = shutil.disk_usage(box.root / "data").free
-        return ftd_ad(machine, sorted(box.config.storage_elements), free, ["https"])
-
-    async def session() -> float:
-        """Ask for work as one agent after another: a session that was refused is followed by a new one."""
-        async with box.authorised(monitor, monitor, patience=10.0) as (_, host):
-            asked = {"ce": FTD, "lifetime": 600.0}
-            enrolment = str((await host.post("/v1/enrolments", asked))["token"])
-        config = AgentConfig(clustermonitor=monitor, ca="", workdir="", token=enrolment)
-        async with box.api(monitor) as api, httpx.AsyncClient(verify=tls, trust_env=False) as http:
-            line = Session(api, config, machine)
-            await line.token()
-            movers = {"https": Streams({"https": Https(http)})}
-            await Ftd(line, movers, ad, secrets.token_hex(8)).run(box.stop)
-        return 1.0
-
-    daemon.ready()
-    await _until_stopped(daemon.loop("ftd", session, box.stop), box.stop, 3.0)
+    await pulling.ftd(box)
 
 
 _PROGRAMS: dict[str, Callable[[Box], Awaitable[None]]] = {
@@ -297,7 +146,9 @@ async def run(program: str, root: Path, name: str) -> None:
     box = Box(root, VoBoxConfig.of(read_json(root / "etc/vobox.json")), asyncio.Event())
     logs.get(program).info("starts", pid=os.getpid(), root=str(root))
     if program == "ce":
-        await computing_element(box, name)
+        from orchestrator.wiring import pulling
+
+        await pulling.computing_element(box, name)
     else:
         if program != "seeder":
             daemon.stop_on_signals(box.stop)

@@ -76,7 +76,7 @@ def tool_of(name: str, lab: Farm, voboxes: int, workers: int) -> Callable[[], ob
     groups = handed(lab, lab.folder / "handed", voboxes, workers)
     folder = lab.folder / "work"
     folder.mkdir()
-    return lambda: PEERS[name](run.environment(run.cache()), folder, lab.key, groups)
+    return lambda: PEERS[name](run.programs(), folder, lab.key, groups)
 
 
 def workers(figure: Figures, name: str) -> tuple[Seconds, list[State]]:

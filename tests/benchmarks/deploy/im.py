@@ -31,7 +31,7 @@ Seconds = dict[str, float]
 
 def manager(machines: int) -> Seconds:
     """Infrastructure Manager's seconds."""
-    python = run.environment(run.cache()) / "python"
+    python = run.programs() / "python"
     with tempfile.TemporaryDirectory(prefix="im.") as folder:
         command = [str(python), str(Path(run.__file__).with_name("im_manager.py")), str(machines)]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)

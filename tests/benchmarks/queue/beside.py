@@ -9,7 +9,6 @@ of classes, events, tokens.
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
 import claims
 import world
 from peers.figures import Figures
-from peers.run import cache
+from peers.run import cache, environment
 
 from orchestrator.classads import matches
 from orchestrator.jobs.requirements import task_ad
@@ -31,19 +30,6 @@ from orchestrator.tasks.matching import resource_ad
 
 PINNED = ("procrastinate==3.10.0", "pgqueuer[psycopg]==1.6.0")
 JOBS, SCANNED = 60_000, 20_000
-
-
-def environment() -> Path:
-    """The Python of a virtual environment with the peers; made anew when a pinned version changes."""
-    venv = cache() / "queue-peers"
-    stamp, wanted = venv / "pinned", "\n".join((sys.version, *PINNED))
-    if not (stamp.exists() and stamp.read_text() == wanted):
-        shutil.rmtree(venv, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True, timeout=120)
-        pip = [str(venv / "bin/python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        subprocess.run([*pip, *PINNED], check=True, timeout=600)
-        stamp.write_text(wanted)
-    return venv / "bin/python"
 
 
 def peer(url: str, python: Path, name: str, *arguments: int) -> float:
@@ -70,7 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=4, help="of each measurement")
     seconds = parser.parse_args().seconds
-    figure, python = Figures(), environment()
+    figure, python = Figures(), environment(cache(), "queue-peers", PINNED) / "python"
     with world.server() as url:
         uvloop.run(world.tables(url))
         world.fill(url, 100_000, claims.CLASSES)

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import orchestrator
@@ -30,22 +31,27 @@ def cache() -> Path:
 def prepare() -> None:
     """The peers' programs, the agent file and the runtime are made, and our modules compiled as pip compiled
     theirs: no tool is charged for it."""
-    environment(cache())
+    programs()
     compileall.compile_dir(Path(orchestrator.__file__).parent, quiet=1)
     agent_file(cache())
     for role in ("central", "vobox"):
         RuntimeArchive(cache(), role).path()
 
 
-def environment(folder: Path) -> Path:
-    """The ``bin`` of the virtual environment with all peers; made anew when a pinned version changes."""
-    venv = folder / "bench-peers"
-    stamp, wanted = venv / "pinned", "\n".join((sys.version, *PINNED))
+def programs() -> Path:
+    """The ``bin`` with the peers of the deploy benches."""
+    return environment(cache(), "bench-peers", PINNED)
+
+
+def environment(folder: Path, name: str, pinned: Sequence[str]) -> Path:
+    """The ``bin`` of a virtual environment with these packages; made anew when a version changes."""
+    venv = folder / name
+    stamp, wanted = venv / "pinned", "\n".join((sys.version, *pinned))
     if not (stamp.exists() and stamp.read_text() == wanted):
         shutil.rmtree(venv, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True, timeout=120)
         pip = [str(venv / "bin/python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        subprocess.run([*pip, *PINNED], check=True, timeout=900)
+        subprocess.run([*pip, *pinned], check=True, timeout=900)
         stamp.write_text(wanted)
     return venv / "bin"
 
