@@ -2,56 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
-import typer
-from click.testing import Result
-from typer.testing import CliRunner
 
 from orchestrator.cli import file as verbs
 from orchestrator.errors import NotAllowed, UserError
+from tests.support.verbs import Invoke, invoker
 
 from .conftest import VO, Central
 from .test_catalogue import HOME, storage
 from .test_proc import job
 
-Run = Callable[..., Awaitable[Result]]
-
 
 @pytest.fixture
-def run(central: Central, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a verb in a thread of its own as the person named first; only the way to central is replaced."""
-    acting = ""
-
-    @contextlib.asynccontextmanager
-    async def connect(_site: Path | None) -> AsyncIterator[SimpleNamespace]:
-        async with central.user(acting) as api:
-            yield SimpleNamespace(central=api, vo=VO, user=acting)
-
-    wiring = ModuleType("orchestrator.wiring.grid")
-    wiring.connect = connect  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "orchestrator.wiring.grid", wiring)
-    monkeypatch.setenv("COLUMNS", "200")
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    verbs.register(app)
-
-    async def invoke(who: str, *words: object) -> Result:
-        nonlocal acting
-        acting = who
-        return await asyncio.to_thread(CliRunner().invoke, app, ["file", *(str(word) for word in words)])
-
-    return invoke
+def run(central: Central, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Run a verb as the person named first."""
+    return invoker("file", verbs.register, central.user, VO, monkeypatch)
 
 
-async def test_tags(run: Run) -> None:
+async def test_tags(run: Invoke) -> None:
     assert (await run("ada", "mkdir", "run7", "run8")).exit_code == 0
     told = await run("ada", "tag", "run7", "run=7", "pass=p2", "ok=true", 'period="2026"', "x=-1.5", "eq=a=b")
     shown = ['eq="a=b"', "ok=true", 'pass="p2"', 'period="2026"', "run=7", "x=-1.5"]
@@ -67,7 +38,7 @@ async def test_tags(run: Run) -> None:
     assert "column 5" in str((await run("ada", "find", "~", "-w", "run = 7")).exception)
 
 
-async def test_quota(run: Run) -> None:
+async def test_quota(run: Invoke) -> None:
     assert (await run("ada", "quota")).output.splitlines() == [
         "ada has 0 files (as many as they like)",
         "with 0 B (as much as they like)",
@@ -83,7 +54,7 @@ async def test_quota(run: Run) -> None:
     assert "no number of files" in str((await run("root", "quota", "ada", "--files", "many")).exception)
 
 
-async def test_distance(run: Run, central: Central, tmp_path: Path) -> None:
+async def test_distance(run: Invoke, central: Central, tmp_path: Path) -> None:
     assert "no storage element" in (await run("ada", "distance", "here")).output
     await storage(central, tmp_path, "disk", "tape")
     told = json.loads((await run("root", "distance", "there", "tape", 0.5, "--json")).output)
@@ -97,7 +68,7 @@ async def test_distance(run: Run, central: Central, tmp_path: Path) -> None:
         assert isinstance((await run("root", "distance", "there", *words)).exception, UserError)
 
 
-async def test_a_job_below_proc(run: Run, central: Central, tmp_path: Path) -> None:
+async def test_a_job_below_proc(run: Invoke, central: Central, tmp_path: Path) -> None:
     number = await job(central, "ada")
     assert (await run("bob", "ls", "/proc/ada")).output == f"{number}/\n"
     assert (await run("bob", "cat", f"/proc/ada/{number}/state")).output == "INSERTING\n"

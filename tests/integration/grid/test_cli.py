@@ -3,57 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import sys
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-import typer
 from click.testing import Result
-from typer.testing import CliRunner
 
 from orchestrator.cli import job as verbs
 from orchestrator.errors import NotFound, UserError
-from orchestrator.runtime.http import Api
+from tests.support.verbs import Invoke, invoker
 
 from .conftest import Grid, api
 
-Run = Callable[..., "asyncio.Future[Result]"]
-
-
-@dataclass
-class Connection:
-    central: Api
-    vo: str
-    user: str
-
 
 @pytest.fixture
-def run(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a verb in a thread of its own, as ada."""
+def run(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Run a verb as ada."""
+    invoke = invoker("job", verbs.register, lambda who: api(grid.base, who), "grid", monkeypatch, 140)
 
-    @contextlib.asynccontextmanager
-    async def connect(_site: Path | None) -> AsyncIterator[Connection]:
-        async with api(grid.base, "ada") as central:
-            yield Connection(central, "grid", "ada")
+    async def run(*words: object) -> Result:
+        return await invoke("ada", *words)
 
-    wiring = ModuleType("orchestrator.wiring.grid")
-    wiring.connect = connect  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "orchestrator.wiring.grid", wiring)
-    monkeypatch.setenv("COLUMNS", "140")
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    verbs.register(app)
-
-    async def invoke(*arguments: object) -> Result:
-        words = ["job", *(str(each) for each in arguments)]
-        return await asyncio.to_thread(CliRunner().invoke, app, words)
-
-    return invoke  # type: ignore[return-value]
+    return run
 
 
 @pytest.fixture
@@ -63,7 +34,7 @@ def hello(tmp_path: Path) -> Path:
     return file
 
 
-async def test_from_submit_to_show(grid: Grid, run: Run, hello: Path) -> None:
+async def test_from_submit_to_show(grid: Grid, run: Invoke, hello: Path) -> None:
     watching = asyncio.ensure_future(run("submit", hello, "world", "--watch"))
     await grid.finish((await grid.claim())[0])
     done = await watching
@@ -78,7 +49,7 @@ async def test_from_submit_to_show(grid: Grid, run: Run, hello: Path) -> None:
     assert json.loads((await run("show", 1, "--json")).stdout)["jdl"]["Arguments"] == "hello world"
 
 
-async def test_a_wrong_jdl_is_shown_with_file_line_and_column(run: Run, hello: Path) -> None:
+async def test_a_wrong_jdl_is_shown_with_file_line_and_column(run: Invoke, hello: Path) -> None:
     refused = await run("submit", hello)
     assert isinstance(refused.exception, UserError)
     assert (
@@ -88,7 +59,7 @@ async def test_a_wrong_jdl_is_shown_with_file_line_and_column(run: Run, hello: P
     assert "cannot be read" in str(missing.exception)
 
 
-async def test_kill_tells_of_each(run: Run, hello: Path) -> None:
+async def test_kill_tells_of_each(run: Invoke, hello: Path) -> None:
     await run("submit", hello, "x")
     killed = await run("kill", 1, 99)
     assert killed.exit_code == 2
@@ -99,7 +70,7 @@ async def test_kill_tells_of_each(run: Run, hello: Path) -> None:
     assert again.stdout.split()[-1] in ("WAITING", "INSERTING")
 
 
-async def test_a_failed_job_is_exit_code_4(grid: Grid, run: Run, hello: Path) -> None:
+async def test_a_failed_job_is_exit_code_4(grid: Grid, run: Invoke, hello: Path) -> None:
     watching = asyncio.ensure_future(run("submit", hello, "x", "--watch", "--json"))
     (given,) = await grid.claim()
     await grid.report(given, "STARTED", "RUNNING", "ERROR_E", reason="EXIT_CODE 1")
@@ -107,7 +78,7 @@ async def test_a_failed_job_is_exit_code_4(grid: Grid, run: Run, hello: Path) ->
     assert (done.exit_code, json.loads(done.stdout)["state"]) == (4, "ERROR_E")
 
 
-async def test_why_and_output(grid: Grid, run: Run, hello: Path) -> None:
+async def test_why_and_output(grid: Grid, run: Invoke, hello: Path) -> None:
     await run("submit", hello, "x")
     await grid.until(1, "WAITING")
     assert "no resource has asked" in (await run("why", 1)).stdout

@@ -11,14 +11,15 @@ import pytest
 
 from orchestrator.errors import UserError
 from orchestrator.jobs import client as jobs
+from tests.support.verbs import Invoke
 
 from .conftest import Grid, api
-from .test_cli import Run, hello, run
+from .test_cli import hello, run
 
 __all__ = ["hello", "run"]  # fixtures
 
 
-async def submitted(grid: Grid, run: Run, jdl: Path, count: int, tag: str = "mc26") -> list[int]:
+async def submitted(grid: Grid, run: Invoke, jdl: Path, count: int, tag: str = "mc26") -> list[int]:
     jdl.write_text(f'Executable = "/bin/echo";\nArguments = "$1 $2";\nJobTag = "{tag}";\n')
     lines = jdl.with_name("each.txt")
     lines.write_text("".join(f"{n} 'two words'\n\n" for n in range(count)))
@@ -30,7 +31,7 @@ async def submitted(grid: Grid, run: Run, jdl: Path, count: int, tag: str = "mc2
     return made
 
 
-async def test_each_line_is_a_job(grid: Grid, run: Run, hello: Path) -> None:
+async def test_each_line_is_a_job(grid: Grid, run: Invoke, hello: Path) -> None:
     made = await submitted(grid, run, hello, 5)
     assert [(await jobs.show(grid.central, job))["jdl"]["Arguments"] for job in made] == [
         f"{n} two words" for n in range(5)
@@ -50,7 +51,7 @@ async def test_each_line_is_a_job(grid: Grid, run: Run, hello: Path) -> None:
     ],
 )
 async def test_a_line_that_is_wrong_is_named(
-    grid: Grid, run: Run, hello: Path, lines: str | None, said: str
+    grid: Grid, run: Invoke, hello: Path, lines: str | None, said: str
 ) -> None:
     hello.write_text('Executable = "x";\nArguments = "$1 $2";\n')
     each = hello.with_name("each.txt")
@@ -65,7 +66,7 @@ async def test_a_line_that_is_wrong_is_named(
     assert "leave ARG and --watch out" in str(both.exception)
 
 
-async def test_hold_release_and_why(grid: Grid, run: Run, hello: Path) -> None:
+async def test_hold_release_and_why(grid: Grid, run: Invoke, hello: Path) -> None:
     made = await submitted(grid, run, hello, 3)
     held = await run("hold", made[0], made[2])
     assert held.stdout == f"job {made[0]}: HELD\njob {made[2]}: HELD\n"
@@ -80,7 +81,7 @@ async def test_hold_release_and_why(grid: Grid, run: Run, hello: Path) -> None:
     assert "is ASSIGNED" in refused.stderr
 
 
-async def test_a_filter_is_confirmed_and_never_empty(grid: Grid, run: Run, hello: Path) -> None:
+async def test_a_filter_is_confirmed_and_never_empty(grid: Grid, run: Invoke, hello: Path) -> None:
     made = await submitted(grid, run, hello, 4)
     for verb in ("kill", "hold", "release", "resubmit"):
         nothing = await run(verb)
@@ -102,7 +103,7 @@ async def test_a_filter_is_confirmed_and_never_empty(grid: Grid, run: Run, hello
     assert sorted(each["job"] for each in json.loads(again.stdout)) == made
 
 
-async def test_ps_filters(grid: Grid, run: Run, hello: Path) -> None:
+async def test_ps_filters(grid: Grid, run: Invoke, hello: Path) -> None:
     made = await submitted(grid, run, hello, 2)
     other = await submitted(grid, run, hello, 1, "other")
     (given,) = await grid.claim()
@@ -122,7 +123,7 @@ async def test_ps_filters(grid: Grid, run: Run, hello: Path) -> None:
     assert "not a duration" in str(wrong.exception)
 
 
-async def test_trace_tells_the_time_in_each_state(grid: Grid, run: Run, hello: Path) -> None:
+async def test_trace_tells_the_time_in_each_state(grid: Grid, run: Invoke, hello: Path) -> None:
     (job,) = await submitted(grid, run, hello, 1)
     (given,) = await grid.claim()
     await grid.finish(given)
@@ -139,7 +140,7 @@ async def test_trace_tells_the_time_in_each_state(grid: Grid, run: Run, hello: P
     assert lines[-1].startswith("spent: ")
 
 
-async def test_top(grid: Grid, run: Run, hello: Path) -> None:
+async def test_top(grid: Grid, run: Invoke, hello: Path) -> None:
     await submitted(grid, run, hello, 3)
     async with api(grid.base, "bob") as bob:
         foreign = int((await jobs.submit(bob, 'Executable = "x";'))["task"])
@@ -165,7 +166,7 @@ async def test_top(grid: Grid, run: Run, hello: Path) -> None:
     assert isinstance(bad.exception, UserError)
 
 
-async def test_watching_goes_on_until_the_verdict(grid: Grid, run: Run, hello: Path) -> None:
+async def test_watching_goes_on_until_the_verdict(grid: Grid, run: Invoke, hello: Path) -> None:
     hello.write_text('Executable = "/bin/echo"; ValidationCommand = "/bin/true";')
     watching = asyncio.ensure_future(run("submit", hello, "--watch"))
     (given,) = await grid.claim()
@@ -178,7 +179,7 @@ async def test_watching_goes_on_until_the_verdict(grid: Grid, run: Run, hello: P
     assert "FAILED" in done.stdout.splitlines()[-1]
 
 
-async def test_every_verb_has_an_example(run: Run) -> None:
+async def test_every_verb_has_an_example(run: Invoke) -> None:
     for verb in (
         "submit",
         "ps",

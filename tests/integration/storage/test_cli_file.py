@@ -2,56 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import os
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
-import typer
 from click.testing import Result
-from typer.testing import CliRunner
 
 from orchestrator.cli import file as verbs
 from orchestrator.errors import NotFound, UserError
 from tests.support.same import same
+from tests.support.verbs import Invoke, invoker
 
 from ..catalogue.conftest import VO
 from .test_storage import Element, address, element
 
 __all__ = ["address", "element"]
 HOME = f"/{VO}/user/a/ada"
-Run = Callable[..., Awaitable[Result]]
 
 
 @pytest.fixture
-def run(element: Element, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a verb in a thread of its own, as ada."""
+def run(element: Element, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Run a verb as ada."""
+    invoke = invoker("file", verbs.register, element.central.user, VO, monkeypatch)
 
-    @contextlib.asynccontextmanager
-    async def connect(_site: Path | None) -> AsyncIterator[SimpleNamespace]:
-        async with element.central.user("ada") as central:
-            yield SimpleNamespace(central=central, vo=VO, user="ada")
+    async def run(*words: object) -> Result:
+        return await invoke("ada", *words)
 
-    wiring = ModuleType("orchestrator.wiring.grid")
-    wiring.connect = connect  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "orchestrator.wiring.grid", wiring)
-    monkeypatch.setenv("COLUMNS", "200")
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    verbs.register(app)
-
-    async def invoke(*words: object) -> Result:
-        return await asyncio.to_thread(CliRunner().invoke, app, ["file", *(str(word) for word in words)])
-
-    return invoke
+    return run
 
 
-async def test_a_file_there_and_back(run: Run, element: Element, tmp_path: Path) -> None:
+async def test_a_file_there_and_back(run: Invoke, element: Element, tmp_path: Path) -> None:
     source = tmp_path / "hello.txt"
     source.write_bytes(b"hello\n")
     assert (await run("ls")).output == ""
@@ -73,7 +54,7 @@ async def test_a_file_there_and_back(run: Run, element: Element, tmp_path: Path)
     assert (got.exit_code, (tmp_path / "back").read_bytes()) == (0, b"hello\n")
 
 
-async def test_a_directory_there_and_back(run: Run, tmp_path: Path) -> None:
+async def test_a_directory_there_and_back(run: Invoke, tmp_path: Path) -> None:
     data = tmp_path / "data"
     for name in ("a.root", "sub/b.root", "sub/deep/c.txt"):
         (data / name).parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +78,7 @@ async def test_a_directory_there_and_back(run: Run, tmp_path: Path) -> None:
     assert (await run("ls")).output == ""
 
 
-async def test_directories_and_names(run: Run, tmp_path: Path) -> None:
+async def test_directories_and_names(run: Invoke, tmp_path: Path) -> None:
     assert (await run("mkdir", "a/b", "~/c")).exit_code == 0
     assert (await run("mv", "a/b", "c")).exit_code == 0
     assert (await run("mv", "c", "d")).exit_code == 0

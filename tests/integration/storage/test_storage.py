@@ -12,10 +12,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -25,23 +24,12 @@ from orchestrator.errors import TemporaryError, UserError
 from orchestrator.runtime.files import write_json
 from orchestrator.runtime.http import tls_context
 from tests.support.same import same
+from tests.support.until import until
 
 from ..catalogue.conftest import VO, Central
 
 HOME = f"/{VO}/user/a/ada"
 CAPACITY = 8 << 20
-
-
-async def until(true: Callable[[], Any], seconds: float = 15.0) -> Any:
-    """The first true value of ``true()``."""
-    give_up = time.monotonic() + seconds
-    while True:
-        found = true()
-        found = await found if asyncio.iscoroutine(found) else found
-        if found:
-            return found
-        assert time.monotonic() < give_up, f"nothing within {seconds} s"
-        await asyncio.sleep(0.05)
 
 
 @dataclass

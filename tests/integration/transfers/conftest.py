@@ -9,11 +9,9 @@ import random
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psycopg
@@ -48,6 +46,7 @@ from orchestrator.transfers.kind import TransferKind
 from orchestrator.transfers.mover import Mover, Streams
 from orchestrator.wiring.files import CatalogueFiles
 from orchestrator.wiring.replicas import CatalogueReplicas
+from tests.support.until import until
 
 from ..catalogue.conftest import VO, Central
 
@@ -56,18 +55,6 @@ HOME = f"/{VO}/user/a/ada"
 POLICY = Policy(first=0.2, longest=1.0, throttled=0.1, absent=0.3)
 PATIENCE = Patience(acknowledge=4.0, silence=2.0, grace=0.5)
 _names = itertools.count()
-
-
-async def until(true: Callable[[], Any], seconds: float = 30.0) -> Any:
-    """The first true value of ``true()``."""
-    give_up = time.monotonic() + seconds
-    while True:
-        found = true()
-        found = await found if asyncio.iscoroutine(found) else found
-        if found:
-            return found
-        assert time.monotonic() < give_up, f"nothing within {seconds} s"
-        await asyncio.sleep(0.05)
 
 
 @dataclass

@@ -2,56 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import os
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
-import typer
 from click.testing import Result
-from typer.testing import CliRunner
 
 from orchestrator.cli import transfer as verbs
 from orchestrator.errors import NotFound, UserError
+from tests.support.verbs import Invoke, invoker
 
 from ..catalogue.conftest import VO
 from .conftest import HOME, World
 
-Run = Callable[..., Awaitable[Result]]
-
 
 @pytest.fixture
-def run(world: World, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a verb in a thread of its own, as ada or as somebody else."""
-    user = "ada"
+def run(world: World, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Run a verb as ada, or as ``who``."""
+    invoke = invoker("transfer", verbs.register, world.central.user, VO, monkeypatch)
 
-    @contextlib.asynccontextmanager
-    async def connect(_site: Path | None) -> AsyncIterator[SimpleNamespace]:
-        async with world.central.user(user) as central:
-            yield SimpleNamespace(central=central, vo=VO, user=user)
+    async def run(*words: object, who: str = "ada") -> Result:
+        return await invoke(who, *words)
 
-    wiring = ModuleType("orchestrator.wiring.grid")
-    wiring.connect = connect  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "orchestrator.wiring.grid", wiring)
-    monkeypatch.setenv("COLUMNS", "200")
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    verbs.register(app)
-
-    async def invoke(*words: object, who: str = "ada") -> Result:
-        nonlocal user
-        user = who
-        return await asyncio.to_thread(CliRunner().invoke, app, ["transfer", *(str(word) for word in words)])
-
-    return invoke
+    return run
 
 
-async def test_every_verb(run: Run, world: World) -> None:
+async def test_every_verb(run: Invoke, world: World) -> None:
     await world.site("here", "a")
     await world.site("there", "b")
     assert "no transfers" in (await run("ps")).output
@@ -87,7 +63,7 @@ async def test_every_verb(run: Run, world: World) -> None:
     assert isinstance((await run("show", 999)).exception, NotFound)
 
 
-async def test_limits(run: Run, world: World) -> None:
+async def test_limits(run: Invoke, world: World) -> None:
     await world.site("here", "a", "b", "tape")
     assert (await run("limit")).output == "no limits but the defaults\n"
     assert (await run("limit", "a", "--most-out", 3)).exception is not None  # ada is no admin

@@ -11,8 +11,9 @@ from orchestrator.runtime.http import Api, tls_context
 from orchestrator.transfers import client, model
 from orchestrator.transfers.ftd import ftd_ad
 from tests.support.same import same
+from tests.support.until import until
 
-from .conftest import World, until
+from .conftest import World
 
 ALL = ("clustermonitor", "se", "ftd")
 

@@ -18,8 +18,9 @@ from orchestrator.transfers.accounting import Accounting
 from orchestrator.transfers.decide import Policy
 from orchestrator.transfers.ftd import Ftd, ftd_ad
 from orchestrator.transfers.model import Content
+from tests.support.until import until
 
-from .conftest import HOME, Line, World, until
+from .conftest import HOME, Line, World
 
 MD5 = "0" * 32
 

@@ -15,8 +15,9 @@ from orchestrator.transfers import client, compose, model
 from orchestrator.transfers.model import Content, Place
 from orchestrator.transfers.mover import Progress, Streams
 from tests.support.same import same
+from tests.support.until import until
 
-from .conftest import HOME, PATIENCE, World, until
+from .conftest import HOME, PATIENCE, World
 
 LARGE = (17 << 20) + 3  # bytes: not one of a group
 

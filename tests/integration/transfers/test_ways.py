@@ -9,8 +9,9 @@ from orchestrator.errors import UserError
 from orchestrator.transfers import client, model
 from orchestrator.transfers.model import Content, Place
 from orchestrator.transfers.mover import Progress, Streams
+from tests.support.until import until
 
-from .conftest import World, until
+from .conftest import World
 from .test_transfers import LARGE, states
 
 

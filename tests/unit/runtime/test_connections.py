@@ -152,18 +152,17 @@ async def test_who_refuses_a_long_body_is_heard() -> None:
 
 
 async def test_a_call_that_is_given_up_closes_its_connection() -> None:
-    ended = asyncio.Event()
+    asked, ended = asyncio.Event(), asyncio.Event()
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head(reader)
+        asked.set()
         with contextlib.suppress(ConnectionError):
             await reader.read()
         ended.set()
 
     async with serving(handler) as url, client() as connections:
         waiting = asyncio.create_task(connections.call("GET", url, {}, b"", 30))
-        await asyncio.sleep(0)
-        while not waiting.done() and not ended.is_set():
-            await asyncio.sleep(0.05)
-            waiting.cancel()
+        await asyncio.wait_for(asked.wait(), 5)
+        waiting.cancel()
         await asyncio.wait_for(ended.wait(), 5)
