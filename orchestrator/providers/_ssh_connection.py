@@ -99,11 +99,12 @@ class Connection:
         host = self.host
         return ["ssh", *self.options(), "-p", str(host.port), f"{host.user}@{host.address}", *remote]
 
-    def run(self, script: str, variables: Mapping[str, str], *, seconds: float = 60.0) -> str:
-        """What the shipped script printed on the host. Unreachable; PermanentError when it failed."""
+    def run(self, *scripts: str, variables: Mapping[str, str], seconds: float = 60.0) -> str:
+        """What these shipped scripts, one after the other, printed on the host. Unreachable; PermanentError when
+        they failed."""
         (self.state_dir / "ssh").mkdir(mode=0o700, parents=True, exist_ok=True)
         assignments = "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
-        text = assignments + (_SCRIPTS / f"{script}.sh").read_text()
+        text = assignments + "".join((_SCRIPTS / f"{script}.sh").read_text() for script in scripts)
         try:
             done = subprocess.run(
                 self.command("sh", "-s"), input=text, capture_output=True, text=True, timeout=seconds
@@ -118,7 +119,7 @@ class Connection:
             )
         if done.returncode != 0:
             said = done.stderr.strip()[-500:]
-            raise PermanentError(f"{self.host.name}: {script} failed: {said}", host=self.host.name)
+            raise PermanentError(f"{self.host.name}: {scripts[0]} failed: {said}", host=self.host.name)
         return done.stdout
 
     def close(self) -> None:

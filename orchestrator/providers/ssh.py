@@ -83,11 +83,9 @@ class SshProvider:
         QuotaExceeded when no host is free, TemporaryError when the machine's own host cannot be asked.
         """
         host = self._host_of(spec.name) or self._take(spec.avoid)
-        while not self._claim(host, spec):
+        while (probe := self._claim(host, spec)) is None:
             host = self._take(spec.avoid)
-        record = self._records[host]
-        probe = self._probe(self._hosts[host])
-        found = probe.record if probe is not None and probe.record is not None else record
+        found = probe.record or self._records[host]
         if (found.role, found.group) != (spec.role, spec.group):
             raise PermanentError(
                 f"{spec.name} exists as {found.role} of group {found.group}; destroy it first",
@@ -106,7 +104,7 @@ class SshProvider:
         connection = self._connection(self._hosts[host])
         variables = {"ROOT": self._root, "SITE": self._site.site, "NAME": name, "KEEP": str(int(keep_data))}
         with self._changing(host):
-            connection.run("remove", variables)
+            connection.run("remove", variables=variables)
             connection.close()
         with self._lock:
             self._records.pop(host, None)
@@ -134,27 +132,28 @@ class SshProvider:
         remote = f"cd {shlex.quote(self._root)} && {inside}"
         return connection.command(*(["--"] if command else ["-t", "--"]), remote)
 
-    def _claim(self, host: str, spec: MachineSpec) -> bool:
-        """True when the host now is the machine; False when somebody else took it in between."""
+    def _claim(self, host: str, spec: MachineSpec) -> Probe | None:
+        """The host, which now is the machine; None when somebody else took it in between."""
         connection = self._connection(self._hosts[host])
         address = connection.host.address
         tagged = {**spec.tags, "provider": self.name, "host": host}
         site = self._site
         record = _record.Record(spec.name, spec.group, spec.role, site.vo, site.site, address, tagged)
         variables = {
-            "ROOT": self._root, "NAME": spec.name, "ADDRESS": address,
+            "ROOT": self._root, "SITE": site.site, "NAME": spec.name, "ADDRESS": address,
             "RECORD": record.dump().strip(), "CONTEXT": spec.user_data,
         }  # fmt: skip
         with self._changing(host):
             with self._lock:  # before the call: if its answer is lost, the host is still known to be taken
                 self._records.setdefault(host, record)
                 self._remember()
-            claimed = connection.run("claim", variables).strip().endswith("claimed")
-            if not claimed:
+            told = connection.run("claim", "probe", variables=variables)
+            if told.strip() == "taken":
                 with self._lock:
                     self._records.pop(host, None)
                     self._remember()
-        return claimed
+                return None
+        return parse(told, self._root)
 
     @contextmanager
     def _changing(self, host: str) -> Iterator[None]:
@@ -200,7 +199,7 @@ class SshProvider:
         self._silent.pop(host.name, None)
         try:
             variables = {"ROOT": self._root, "SITE": self._site.site}
-            return parse(self._connection(host).run("probe", variables), self._root)
+            return parse(self._connection(host).run("probe", variables=variables), self._root)
         except Unreachable as error:
             self._silent[host.name] = error.message
             return None

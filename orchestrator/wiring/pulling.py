@@ -86,6 +86,7 @@ def _agent_command(box: Box) -> tuple[str, ...]:
 
 async def ftd(box: Box) -> None:
     """Brings files to the storage elements of this VO box."""
+    daemon.ready()
     import httpx
 
     from orchestrator.agent.model import AgentConfig
@@ -116,5 +117,4 @@ async def ftd(box: Box) -> None:
             await Ftd(line, movers, ad, secrets.token_hex(8)).run(box.stop)
         return 1.0
 
-    daemon.ready()
     await _until_stopped(daemon.loop("ftd", session, box.stop), box.stop, 3.0)

@@ -141,8 +141,12 @@ _PROGRAMS: dict[str, Callable[[Box], Awaitable[None]]] = {
 }
 
 
+_BULK = {"seeder": 5, "ftd": 5}  # nice: what moves much data goes after what must answer at once
+
+
 async def run(program: str, root: Path, name: str) -> None:
     """Run one program of the VO box rooted at ``root`` until SIGTERM."""
+    os.nice(_BULK.get(program, 0))
     box = Box(root, VoBoxConfig.of(read_json(root / "etc/vobox.json")), asyncio.Event())
     logs.get(program).info("starts", pid=os.getpid(), root=str(root))
     if program == "ce":

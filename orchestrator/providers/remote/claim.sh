@@ -1,13 +1,12 @@
 # Make this host the machine of the record. Variables: ROOT, RECORD, CONTEXT (may be empty), ADDRESS, NAME.
-# Prints "claimed", or "taken" when the host is another machine of the site already.
+# Prints "claimed" and goes on to the next script, or "taken" and ends when the host is another machine of the site.
 set -e
 umask 022
 mkdir -p "$ROOT/etc/tls" "$ROOT/data" "$ROOT/log" "$ROOT/run" "$ROOT/bin"
 chmod 0700 "$ROOT/run"
-umask 077
 new="$ROOT/.machine.json.$$"
 printf '%s\n' "$RECORD" >"$new"
-chmod 0644 "$new"
+umask 077
 if ln "$new" "$ROOT/machine.json" 2>/dev/null; then :
 elif ! grep -Fq "\"name\": \"$NAME\"" "$ROOT/machine.json"; then rm -f "$new"; echo taken; exit 0; fi
 rm -f "$new"
@@ -16,7 +15,8 @@ if [ -n "$CONTEXT" ] && [ ! -f "$ROOT/etc/context.done" ]; then
   printf '%s\n' "$CONTEXT" >"$ROOT/etc/context.new"
   mv "$ROOT/etc/context.new" "$ROOT/etc/context"
 fi
-running=$(cat "$ROOT/run/context.pid" 2>/dev/null || true)
+running=
+if [ -f "$ROOT/run/context.pid" ]; then read -r running <"$ROOT/run/context.pid" || :; fi
 if [ -f "$ROOT/etc/context" ] && { [ -z "$running" ] || ! kill -0 "$running" 2>/dev/null; }; then
   setsid sh -c 'cd "$ORCHESTRATE_ROOT"; umask 022; echo $$ >run/context.pid
     while [ -f etc/context ]; do
@@ -25,3 +25,4 @@ if [ -f "$ROOT/etc/context" ] && { [ -z "$running" ] || ! kill -0 "$running" 2>/
 fi
 if [ -x "$ROOT/bin/start" ]; then env -u ORCHESTRATE_MACHINE "$ROOT/bin/start"; fi
 echo claimed
+set +e
