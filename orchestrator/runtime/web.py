@@ -192,6 +192,8 @@ def server(app: Starlette, tls: TlsFiles | None) -> uvicorn.Server:
     """
     import uvicorn  # with click: not for those who check tokens and serve nobody
 
+    from orchestrator.runtime.bounded import Bounded
+
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
@@ -200,7 +202,7 @@ def server(app: Starlette, tls: TlsFiles | None) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="h11",
+        http=Bounded,
         log_config=None,
         access_log=False,
         server_header=False,
