@@ -31,10 +31,7 @@ lint: $(STAMP)
 	@$(PY) -m tests.support.tiers lint
 
 bench: $(STAMP)
-	@test -n "$(AREA)" || { echo "which one? make bench AREA=turnaround|deploy|queue (tests/benchmarks/README.md lists them)" >&2; exit 2; }
-	@test -n "$(wildcard tests/benchmarks/$(AREA).py tests/benchmarks/$(AREA)/*.py)" || \
-	  { echo "tests/benchmarks/$(AREA) does not exist" >&2; exit 2; }
-	@missed=0; for file in $(wildcard tests/benchmarks/$(AREA).py tests/benchmarks/$(AREA)/*.py); do $(PY) $$file || missed=1; done; exit $$missed
+	@$(PY) -m tests.support.bench $(AREA)
 
 clean:
 	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

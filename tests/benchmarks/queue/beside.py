@@ -1,14 +1,17 @@
-"""Claims beside what others would pick: procrastinate and pgqueuer (claims alone, no matching), and a scan with ClassAds.
+"""Claims beside what others would pick: procrastinate and pgqueuer (claims alone, no matching), a scan with ClassAds,
+and DIRAC's TaskQueueDB, which matches too, on MariaDB.
 
     python tests/benchmarks/queue/beside.py [--seconds 4]
 
-All in one run on one server, eight clients each, all commits durable. What ours does more: two-sided matching, counts
-of classes, events, tokens.
+All in one run on one host, all commits durable; eight clients each on one PostgreSQL, DIRAC by one process and by four.
+What ours does more than the first two: two-sided matching, counts of classes, events, tokens. DIRAC has a queue for each
+of our classes, the same numbers of jobs, and is called as ours is, without a service around it; it installs MariaDB.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import subprocess
 import sys
 import time
@@ -19,7 +22,9 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent / "lab"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 import claims
+import mariadb
 import world
 from peers.figures import Figures
 from peers.run import cache, environment
@@ -29,7 +34,9 @@ from orchestrator.jobs.requirements import task_ad
 from orchestrator.tasks.matching import resource_ad
 
 PINNED = ("procrastinate==3.10.0", "pgqueuer[psycopg]==1.6.0")
+DIRAC = Path(__file__).parent / "lab/dirac.txt"
 JOBS, SCANNED = 60_000, 20_000
+WAITING = (10_000, 1_000_000)  # beside DIRAC
 
 
 def peer(url: str, python: Path, name: str, *arguments: int) -> float:
@@ -52,34 +59,71 @@ def scan() -> float:
     return (time.perf_counter() - begin) / SCANNED * 1e6
 
 
+def dirac(python: Path, server: Path, *numbers: int) -> float:
+    """Matches per second of DIRAC's TaskQueueDB for (seconds, processes, queues to make, jobs that wait)."""
+    script = Path(__file__).parent / "lab/dirac_claims.py"
+    command = [str(python), str(script), str(server), *map(str, numbers)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if done.returncode != 0:
+        raise SystemExit(f"DIRAC: {(done.stdout + done.stderr)[-2000:]}")
+    return float(done.stdout.splitlines()[-1])
+
+
+def queues(url: str, python: Path, seconds: int, figure: Figures) -> None:
+    """One by one and in bulk beside the two job queues on PostgreSQL."""
+    world.fill(url, 100_000, claims.CLASSES)
+    ours = uvloop.run(claims.in_process(url, seconds))
+    figure("claims_ours", ours, "tasks/s")
+    world.fill(url, 1_000_000, claims.CLASSES)
+    bulk = uvloop.run(claims.in_process(url, seconds, 64))
+    figure("claims_ours_by_64", bulk, "tasks/s")
+    others = {
+        "procrastinate": peer(url, python, "procrastinate", seconds, claims.CLIENTS, JOBS),
+        "pgqueuer": peer(url, python, "pgqueuer", seconds, claims.CLIENTS, JOBS, 1),
+    }
+    batched = peer(url, python, "pgqueuer", seconds, claims.CLIENTS, 10 * JOBS, 100)
+    for name, rate in others.items():
+        figure(f"claims_{name}", rate, "tasks/s")
+        figure(f"claims_ours_to_{name}", ours / rate, "ratio")
+    figure("claims_pgqueuer_by_100", batched, "tasks/s")
+    figure("claims_ours_by_64_to_pgqueuer_by_100", bulk / batched, "ratio")
+    cost = scan()
+    figure("scan_with_classads", cost, "us an ad")
+    # 10⁵ ads of ``cost`` µs take 0.1 cost s
+    figure("claims_ours_to_scan_of_100000", ours * cost * 0.1, "ratio")
+
+
+def matchers(url: str, seconds: int, figure: Figures) -> None:
+    """One by one beside DIRAC, which matches as ours does: in turn, since the machine's speed changes."""
+    mariadb.install()
+    pinned = [line for line in DIRAC.read_text().splitlines() if not line.startswith("#")]
+    python = environment(cache(), "queue-dirac", ("--no-deps", *pinned)) / "python"
+    with mariadb.server("TaskQueueDB", "dirac") as server:
+        for jobs in WAITING:
+            ours, theirs = [], {}
+            for processes, made in ((1, claims.CLASSES), (4, 0)):  # the second time its queues are there
+                theirs[processes] = dirac(python, server, seconds, processes, made, jobs)
+                world.fill(url, jobs, claims.CLASSES)
+                ours.append(uvloop.run(claims.in_process(url, seconds, most=claims.LAP)))
+                figure(f"claims_dirac_at_{jobs:.0e}_by_{processes}", theirs[processes], "tasks/s")
+            figure(f"claims_ours_at_{jobs:.0e}", statistics.mean(ours), "tasks/s")
+            figure(
+                f"claims_ours_to_dirac_at_{jobs:.0e}", statistics.mean(ours) / max(theirs.values()), "ratio"
+            )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=4, help="of each measurement")
-    seconds = parser.parse_args().seconds
-    figure, python = Figures(), environment(cache(), "queue-peers", PINNED) / "python"
+    parser.add_argument("--only", choices=("queues", "matchers"), help="one half of it")
+    chosen = parser.parse_args()
+    figure = Figures()
     with world.server() as url:
         uvloop.run(world.tables(url))
-        world.fill(url, 100_000, claims.CLASSES)
-        ours = uvloop.run(claims.in_process(url, seconds))
-        figure("claims_ours", ours, "tasks/s")
-        world.fill(url, 1_000_000, claims.CLASSES)
-        bulk = uvloop.run(claims.in_process(url, seconds, 64))
-        figure("claims_ours_by_64", bulk, "tasks/s")
-        others = {
-            "procrastinate": peer(url, python, "procrastinate", seconds, claims.CLIENTS, JOBS),
-            "pgqueuer": peer(url, python, "pgqueuer", seconds, claims.CLIENTS, JOBS, 1),
-        }
-        batched = peer(url, python, "pgqueuer", seconds, claims.CLIENTS, 10 * JOBS, 100)
-        for name, rate in others.items():
-            figure(f"claims_{name}", rate, "tasks/s")
-            figure(f"claims_ours_to_{name}", ours / rate, "ratio")
-        figure("claims_pgqueuer_by_100", batched, "tasks/s")
-        figure("claims_ours_by_64_to_pgqueuer_by_100", bulk / batched, "ratio")
-        cost = scan()
-        figure("scan_with_classads", cost, "us an ad")
-        figure(
-            "claims_ours_to_scan_of_100000", ours * cost * 0.1, "ratio"
-        )  # 10⁵ ads of ``cost`` µs take 0.1 cost s
+        if chosen.only != "matchers":
+            queues(url, environment(cache(), "queue-peers", PINNED) / "python", chosen.seconds, figure)
+        if chosen.only != "queues":
+            matchers(url, chosen.seconds, figure)
     return figure.end()
 
 

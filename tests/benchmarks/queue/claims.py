@@ -2,13 +2,18 @@
 
     python tests/benchmarks/queue/claims.py [--most 10000000] [--seconds 5]
 
-Beside it, on the same server and in the same run, the bare loop that only takes the next row.
+Beside it, on the same server and in the same run, the bare loop that only takes the next row. A machine's speed
+changes from one minute to the next: the bare loop, few waiting tasks and many are measured in turn, some laps of each,
+and a ratio is the median of the laps' ratios. 10⁷ tasks take about 8 GB in the temporary directory and five minutes
+to fill.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import statistics
 import sys
 import tempfile
 import time
@@ -20,25 +25,33 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent / "lab"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
+import load
 import world
 from peers.figures import Figures
 
+from orchestrator.auth.issuer import Issuer
+from orchestrator.auth.store import People
 from orchestrator.jobs.kind import JobKind
-from orchestrator.runtime.security import new_token_key
+from orchestrator.runtime.clock import SystemClock
+from orchestrator.runtime.security import TokenSigner, new_token_key
 from orchestrator.runtime.sql import Database
-from orchestrator.tasks import client
 from orchestrator.tasks.broker import Broker
 from orchestrator.tasks.hub import Hub
 
 CLASSES, CLIENTS = 1000, 8
+FEW, LAPS = 10_000, 5
+LAP = 6_000  # claims of a lap at most: of FEW, a tenth is for larger nodes, and some are to be left
 _BARE = """
 UPDATE bare SET state = 'ASSIGNED' WHERE id = (
     SELECT id FROM bare WHERE state = 'WAITING' ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED)
 """
 
 
-async def rate(seconds: float, one: Callable[[int, int], Awaitable[int]]) -> tuple[float, list[float]]:
-    """Tasks per second of CLIENTS that call ``one(client, turn)`` in turn, and the seconds of each call."""
+async def rate(
+    seconds: float, one: Callable[[int, int], Awaitable[int]], most: float = float("inf")
+) -> tuple[float, list[float]]:
+    """Tasks per second of CLIENTS that call ``one(client, turn)`` in turn until they have ``most``, and the seconds of
+    each call."""
     took: list[float] = []
     done = 0
     end = time.perf_counter() + seconds
@@ -46,7 +59,7 @@ async def rate(seconds: float, one: Callable[[int, int], Awaitable[int]]) -> tup
     async def run(number: int) -> None:
         nonlocal done
         turn = 0
-        while (begin := time.perf_counter()) < end:
+        while (begin := time.perf_counter()) < end and done < most:
             got = await one(number, turn)
             assert got, "nothing was left to claim"
             took.append(time.perf_counter() - begin)
@@ -79,75 +92,110 @@ async def bare(url: str, seconds: float) -> float:
     return found
 
 
-async def in_process(url: str, seconds: float, count: int = 1) -> float:
+async def in_process(url: str, seconds: float, count: int = 1, most: float = float("inf")) -> float:
     """The broker itself, without HTTP; tokens are signed."""
-    from orchestrator.auth.issuer import Issuer
-    from orchestrator.auth.store import People
-    from orchestrator.runtime.clock import SystemClock
-    from orchestrator.runtime.security import TokenSigner
-
     async with Database(url, size=4) as database:
         clock = SystemClock()
         issuer = Issuer(TokenSigner(world.VO, new_token_key()), People(database), b"", clock)
-        broker = Broker(
-            database, {"job": JobKind(None)}, Hub(database, ["waiting"]), issuer.job, None, clock.now
-        )
+        hub = Hub(database, ["waiting"])
+        broker = Broker(database, {"job": JobKind(None)}, hub, issuer.job, None, clock.now)
+        cores = 8 * count if count > 1 else 1
 
         async def one(number: int, turn: int) -> int:
-            return len(
-                (
-                    await broker.claim(
-                        world.SITE, world.ad(number, 8 * count if count > 1 else 1), count, 0.0, f"{turn}"
-                    )
-                ).tasks
-            )
-
-        await asyncio.gather(*(one(number, -1) for number in range(CLIENTS)))
-        return (await rate(seconds, one))[0]
-
-
-async def over_https(central: world.Central, seconds: float, count: int) -> tuple[float, list[float]]:
-    """Clients with kept connections to a broker's process."""
-    async with central.api("broker", central.vobox()) as api:
-
-        async def one(number: int, turn: int) -> int:
-            found = await client.claim(
-                api,
-                world.ad(number, 8 * count if count > 1 else 1),
-                count=count,
-                claim_id=f"{time.time_ns()}-{turn}",
+            found = await broker.claim(
+                world.SITE, world.ad(number, cores), count, 0.0, f"{time.time_ns()}-{turn}"
             )
             return len(found.tasks)
 
-        await asyncio.gather(*(one(number, -1) for number in range(CLIENTS)))
-        return await rate(seconds, one)
+        for turn in range(10):
+            await asyncio.gather(*(one(number, turn) for number in range(CLIENTS)))
+        return (await rate(seconds, one, most))[0]
 
 
-async def measure(url: str, folder: Path, most: int, seconds: float) -> int:
-    figure = Figures()
-    await world.tables(url)
-    floor = await bare(url, seconds)
-    figure("claim_bare_loop", floor, "tasks/s")
-    flat = {}
-    for tasks in (10_000, most):
-        await asyncio.to_thread(world.fill, url, max(tasks, 10_000), CLASSES)
-        if tasks == 10_000:
-            await asyncio.to_thread(world.fill, url, 100_000, CLASSES)
-        flat[tasks] = await in_process(url, seconds)
-        figure(f"claim_in_process_at_{tasks}", flat[tasks], "tasks/s")
-    figure("claim_in_process_to_bare", flat[10_000] / floor, "ratio", least=0.5)
-    figure("claim_flat", flat[most] / flat[10_000], "ratio", least=0.8)
-    central = world.Central(folder, url)
+async def over_https(
+    central: world.Central, seconds: float, count: int, most: float = float("inf")
+) -> tuple[float, list[float]]:
+    """Clients with kept connections to a central's brokers."""
+    host, token = f"127.0.0.1:{central.ports['broker']}", central.token(central.vobox())
+    lines = [await central.line("broker") for _ in range(CLIENTS)]
+    cores = 8 * count if count > 1 else 1
+    bodies = [
+        json.dumps({"ad": world.ad(number, cores), "count": count, "wait": 0.0, "claim": "%d"})
+        for number in range(CLIENTS)
+    ]
+
+    async def one(number: int, _turn: int) -> int:
+        body = (bodies[number] % time.time_ns()).encode()
+        told = await lines[number].call(load.post("/v1/broker/claim", host, token, body))
+        return told.count(b'"attempt":')  # one in each assignment
+
     try:
-        pid = central.start("broker")
-        found, took = await over_https(central, seconds, 1)
-        figure("claim_https", found, "tasks/s", least=1500)
-        figure("claim_https_p99", 1000 * took[int(0.99 * len(took))], "ms", 25)
-        found, _ = await over_https(central, seconds, 64)
-        figure("claim_https_by_64", found, "tasks/s", least=15_000)
-        figure("broker_memory", world.rss(pid), "MB")
+        await asyncio.gather(*(one(number, -1) for number in range(CLIENTS)))
+        return await rate(seconds, one, most)
     finally:
-        central.stop()
+        for line in lines:
+            line.close()
+
+
+async def flat(few: str, many: str, seconds: float, figure: Figures) -> None:
+    """In process: the bare loop, few waiting tasks and ``many``, in turn."""
+    rates: dict[str, list[float]] = {"bare": [], "few": [], "many": []}
+    for _ in range(LAPS):
+        await asyncio.to_thread(world.fill, few, FEW, CLASSES)
+        rates["bare"].append(await bare(few, seconds / LAPS))
+        rates["few"].append(await in_process(few, seconds, most=LAP))
+        rates["many"].append(await in_process(many, seconds, most=LAP))
+    pairs = list(zip(rates["bare"], rates["few"], rates["many"], strict=True))
+    figure("claim_bare_loop", statistics.median(rates["bare"]), "tasks/s")
+    figure("claim_in_process_at_few", statistics.median(rates["few"]), "tasks/s")
+    figure("claim_in_process_at_most", statistics.median(rates["many"]), "tasks/s")
+    figure(
+        "claim_in_process_to_bare",
+        statistics.median(one / bare for bare, one, _ in pairs),
+        "ratio",
+        least=0.5,
+    )
+    figure("claim_flat", statistics.median(most / one for _, one, most in pairs), "ratio", least=0.8)
+
+
+async def https(few: world.Central, many: world.Central, seconds: float, figure: Figures) -> None:
+    """Over HTTPS at many waiting tasks, and what a broker's process needs at few and at many; then with as many brokers
+    behind one address as there are cores."""
+    pids = {central: central.start("broker") for central in (few, many)}
+    await over_https(few, seconds, 1, most=LAP // 2)
+    small = world.rss(pids[few])
+    await over_https(many, seconds, 1, most=LAP // 2)
+    figure("broker_memory_at_few", small, "MB")
+    figure("broker_memory_most_to_few", world.rss(pids[many]) / small, "ratio", 1.1)
+    for brokers in (1, 2):
+        if brokers == 2:
+            many.start("broker")
+            await over_https(many, seconds, 1, most=LAP // 2)
+        name, goal = ("claim_https", 1) if brokers == 2 else ("claim_https_one_broker", None)
+        found, took = await over_https(many, seconds, 1)
+        figure(name, found, "tasks/s", least=goal and 1500)
+        figure(f"{name}_p99", 1000 * took[int(0.99 * len(took))], "ms", goal and 25)
+        found, _ = await over_https(many, seconds, 64)
+        figure(f"{name}_by_64", found, "tasks/s", least=goal and 15_000)
+    figure("broker_memory", world.rss(pids[many]), "MB")
+
+
+async def measure(server: str, folder: Path, most: int, seconds: float) -> int:
+    figure = Figures()
+    urls = [await world.database(server, name) for name in ("few", "many")]
+    begin = time.monotonic()
+    await asyncio.to_thread(world.fill, urls[1], most, CLASSES)
+    figure("tasks_waiting", most, "tasks")
+    figure("task_fill", most / (time.monotonic() - begin), "tasks/s")
+    figure("task_disk", world.disk(urls[1], "grid.task") / most, "B/task")
+    await flat(*urls, seconds, figure)
+    await asyncio.to_thread(world.fill, urls[0], FEW, CLASSES)
+    centrals = [world.Central(folder / url.partition("?")[0].rpartition("/")[2], url) for url in urls]
+    try:
+        await https(centrals[0], centrals[1], seconds, figure)
+    finally:
+        for central in centrals:
+            central.stop()
     return figure.end()
 
 

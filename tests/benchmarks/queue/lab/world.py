@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,10 +13,12 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from load import Line
 
 from orchestrator.agent.model import machine_ad
 from orchestrator.auth import model as auth
@@ -57,8 +60,25 @@ async def tables(url: str) -> None:
         await migrate(database, COMPONENTS)
 
 
-def jdl(number: int) -> dict[str, Any]:
-    """What the jobs of class ``number`` ask for: twenty users, packages, times, sizes; a tenth is for big nodes."""
+async def database(server: str, name: str) -> str:
+    """The URL of a new database with the project's tables on this server."""
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    url = server.replace("/grid?", f"/{name}?")
+    await tables(url)
+    return url
+
+
+def disk(url: str, table: str) -> float:
+    """Bytes of a table with its indexes and what stands out of line."""
+    with psycopg.connect(url) as connection:
+        found = connection.execute("SELECT pg_total_relation_size(%s)", (table,)).fetchone()
+    assert found is not None
+    return float(found[0])
+
+
+def jdl(number: int, users: int = 20) -> dict[str, Any]:
+    """What the jobs of class ``number`` ask for: some users, packages, times, sizes; a tenth is for big nodes."""
     return {
         "Executable": "/bin/simulate",
         "Arguments": f"--run {number}",
@@ -70,33 +90,37 @@ def jdl(number: int) -> dict[str, Any]:
         "MemorySize": (2 + number % 3) * GIB,
         "WorkDirectorySize": (2 + number % 50) * GIB // 2,
         "Price": 1.0,
-        "User": f"user{number % 20}",
+        "User": f"user{number % users}",
     }
 
 
-def fill(url: str, tasks: int, classes: int) -> None:
-    """``tasks`` jobs wait in ``classes`` classes."""
+def fill(url: str, tasks: int, classes: int, users: int = 20, apart: float = 1.0) -> None:
+    """``tasks`` jobs of some users wait in ``classes`` classes, each of them ``apart`` seconds longer than the one before.
+
+    Nothing is left to tidy up behind it: rows come frozen, statistics are made, all is on disk.
+    """
     with psycopg.connect(url) as connection:
         connection.execute("TRUNCATE grid.task_event, grid.task, grid.task_class, grid.resource CASCADE")
-        each, numbers = tasks // classes, []
+        each, lines = tasks // classes, []
+        (now,) = connection.execute("SELECT now()").fetchone() or ()
         for number in range(classes):
-            ad = task_ad(jdl(number), jdl(number)["User"], "")
+            wanted, since = jdl(number, users), now - timedelta(seconds=number * apart)
+            ad, owner = task_ad(wanted, wanted["User"], ""), wanted["User"]
             row = connection.execute(
                 "INSERT INTO grid.task_class (kind, owner, site, digest, ad, waiting, best_priority, oldest)"
-                " VALUES ('job', %s, '', %s, %s, %s, 1, now() - make_interval(secs => %s)) RETURNING id",
-                (jdl(number)["User"], ad.digest(), ad.canonical(), each, number),
+                " VALUES ('job', %s, '', %s, %s, %s, 1, %s) RETURNING id",
+                (owner, ad.digest(), ad.canonical(), each, since),
             ).fetchone()
             assert row is not None
-            numbers.append(row[0])
+            spec = json.dumps({"jdl": wanted, "own": ""})
+            lines.append(f"job\t{owner}\tWAITING\t1\t{row[0]}\t{spec}\t2030-01-01\t{since.isoformat()}\n")
         columns = "(kind, owner, state, priority, class, spec, deadline, submitted)"
-        with connection.cursor().copy(f"COPY grid.task {columns} FROM STDIN") as copy:
-            for number, known in enumerate(numbers):
-                spec = json.dumps({"jdl": jdl(number), "own": ""})
-                line = f"job\t{jdl(number)['User']}\tWAITING\t1\t{known}\t{spec}\t2030-01-01\t2026-01-01\n"
+        with connection.cursor().copy(f"COPY grid.task {columns} FROM STDIN (FREEZE)") as copy:
+            for line in lines:
                 for start in range(0, each, 1000):
                     copy.write(line * min(1000, each - start))
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("VACUUM ANALYZE grid.task")
+        connection.execute("VACUUM ANALYZE grid.task, grid.task_class")
         connection.execute("CHECKPOINT")
 
 
@@ -152,7 +176,7 @@ class Central:
     @contextlib.asynccontextmanager
     async def api(self, program: str, claims: dict[str, Any]) -> AsyncIterator[Api]:
         """A client of one program with a token of these claims."""
-        token = self.signer.sign(claims, self.clock.now(), 3600.0)
+        token = self.token(claims)
 
         async def source() -> str:
             return token
@@ -160,6 +184,19 @@ class Central:
         base = f"https://127.0.0.1:{self.ports[program]}"
         async with Api(base, tls_context(self.authority.ca), source, patience=30.0) as api:
             yield api
+
+    def token(self, claims: dict[str, Any]) -> str:
+        """A token of these claims."""
+        return self.signer.sign(claims, self.clock.now(), 3600.0)
+
+    async def line(self, program: str) -> Line:
+        """A connection of the load generator to one program, which may be starting."""
+        tls = tls_context(self.authority.ca)
+        for _ in range(300):
+            with contextlib.suppress(ConnectionRefusedError):
+                return await Line.open("127.0.0.1", self.ports[program], tls)
+            await asyncio.sleep(0.1)
+        raise TimeoutError(f"{program} does not listen")
 
     def vobox(self) -> dict[str, Any]:
         return auth.host_claims(f"{SITE}-vobox-1", "vobox", SITE)
@@ -179,14 +216,27 @@ def rss(pid: int) -> float:
 
 def cpu(pid: int) -> float:
     """Seconds of CPU that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(_stat(pid)[11:13]) / os.sysconf("SC_CLK_TCK")
 
 
 def postgres_cpu(url: str) -> float:
-    """Seconds of CPU of a server and its processes that are there."""
+    """Seconds of CPU that a server and all its processes have used, ended ones included."""
     with psycopg.connect(url) as connection:
-        row = connection.execute("SELECT pg_backend_pid(), array_agg(pid) FROM pg_stat_activity").fetchone()
-    assert row is not None
-    mine = {pid for pid in row[1] if pid != row[0]}
-    return sum(cpu(pid) for pid in mine if Path(f"/proc/{pid}").exists())
+        mine = connection.info.backend_pid
+        postmaster = _stat(mine)[1]
+        pids = (
+            int(each.name)
+            for each in Path("/proc").iterdir()
+            if each.name.isdecimal() and int(each.name) != mine
+        )
+        alive = 0.0
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                fields = _stat(pid)
+                alive += (fields[11] + fields[12]) * (fields[1] == postmaster)
+        return (alive + sum(_stat(postmaster)[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[int]:
+    """The numbers of /proc/PID/stat from the state on: [1] is the parent, [11:15] the clock ticks (proc(5))."""
+    return [0, *map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1:])]
