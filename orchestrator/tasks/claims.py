@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from orchestrator.errors import GridError, TemporaryError
@@ -24,6 +24,7 @@ MOST_TOGETHER = 64  # claims of one transaction
 _LANES = 2  # transactions at a time: one commits while the other is made
 _OLDEST = 1.0  # seconds: priorities and shares change without a word
 _PAUSE = 2e-5  # seconds between two readings of the index, for each class in it
+_COLUMNS = tuple(each.name for each in fields(Waiting))
 _TRIES = 5  # with a fresh index each, before a claim goes away empty although there is something
 
 
@@ -80,11 +81,13 @@ class Claims:
                 return
             await asyncio.sleep(max(0.0, self._read + _PAUSE * len(self.index) - running.time()))
             began, self.news = running.time(), False
-            found = [Waiting(**each) for each in await self.database.rows(SQL["classes"])]
+            told = await self.database.rows(SQL["classes"])
+            now = float(told[0]["now"]) if told else 0.0
+            found = [Waiting(**{name: each[name] for name in _COLUMNS}) for each in told]
             if unknown := self.matcher.unknown([each.id for each in found]):
                 for each in await self.database.rows(SQL["class_ads"], classes=unknown):
                     self.matcher.know(each["id"], each["ad"])
-            self.grown.update(self.index.replace(found))
+            self.grown.update(self.index.replace(found, now))
             self._read = began
 
     async def _serve(self) -> None:

@@ -27,13 +27,15 @@ class Waiting:
     factor: float = 1.0  # the owner's fair share
 
 
-def rank(each: Waiting) -> tuple[float, float, int]:
+def rank(each: Waiting, behind: float = 0.0) -> tuple[float, float, int]:
     """Lowest first: priority times the owner's share, plus one unit for each day of waiting.
 
-    All grow older together, so the order does not depend on the time; the age term grows without bound,
-    so a class of low priority is not passed over for ever.
+    ``behind``: seconds that the owner's oldest member waited before the owner was last served. They do not count:
+    whoever gets something all the time is not passed over, however long the line. Among the classes of one owner,
+    and for an owner who gets nothing, age counts without bound. All grow older together, so the order does not
+    depend on the time.
     """
-    return (each.oldest / DAY - each.best_priority * each.factor, each.oldest, each.id)
+    return ((each.oldest + behind) / DAY - each.best_priority * each.factor, each.oldest, each.id)
 
 
 def wide_first(classes: Sequence[Waiting], cores: Callable[[int], float], wait: float) -> list[Waiting]:
@@ -49,8 +51,8 @@ def wide_first(classes: Sequence[Waiting], cores: Callable[[int], float], wait: 
 def fits(free: Mapping[str, float], need: Mapping[str, float], count: int) -> int:
     """How many tasks of ``need`` go into ``free`` (cores, memory, disk), at most ``count``."""
     for name, amount in need.items():
-        if amount > 0 and name in free:
-            count = min(count, int(free[name] // amount))
+        if amount > 0 and name in free and free[name] < amount * count:
+            count = int(free[name] // amount)
     return max(0, count)
 
 

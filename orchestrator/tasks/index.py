@@ -23,14 +23,21 @@ class Index:
     def __init__(self) -> None:
         self._classes: dict[int, Waiting] = {}
         self._sites: dict[str, list[tuple[Key, int]]] = {}
+        self._now = 0.0  # when the classes were read
+        self._served: dict[str, float] = {}  # owner -> when something of theirs was last given away
+        self._behind: dict[str, float] = {}  # owner -> rank's ``behind``
 
-    def replace(self, classes: Iterable[Waiting]) -> list[int]:
+    def replace(self, classes: Iterable[Waiting], now: float = 0.0) -> list[int]:
         """The index holds these and no others; returns those that have more members than it knew."""
         known = self._classes
         self._classes = {each.id: each for each in classes}
-        self._sites = {}
+        self._sites, heads = {}, dict[str, float]()
         for each in self._classes.values():
-            self._sites.setdefault(each.site, []).append((rank(each), each.id))
+            heads[each.owner] = min(each.oldest, heads.get(each.owner, each.oldest))
+        self._now, self._served = now, {owner: at for owner, at in self._served.items() if owner in heads}
+        self._behind = {owner: max(0.0, at - heads[owner]) for owner, at in self._served.items()}
+        for each in self._classes.values():
+            self._sites.setdefault(each.site, []).append((self._rank(each), each.id))
         for line in self._sites.values():
             line.sort()
         return [
@@ -38,6 +45,9 @@ class Index:
             for number, each in self._classes.items()
             if number not in known or each.waiting > known[number].waiting
         ]
+
+    def _rank(self, each: Waiting) -> Key:
+        return rank(each, self._behind.get(each.owner, 0.0))
 
     def __len__(self) -> int:
         return len(self._classes)
@@ -59,19 +69,21 @@ class Index:
 
     def take(self, number: int, count: int) -> None:
         """``count`` members are spoken for (or, when it is negative, are there after all)."""
-        if number in self._classes:
-            self._classes[number].waiting -= count
+        if (each := self._classes.get(number)) is not None:
+            each.waiting -= count
+            if count > 0:
+                self._served[each.owner] = self._now
 
     def follow(self, number: int, best_priority: float, oldest: float) -> None:
         """The next member of a class has this priority and age."""
         each = self._classes.get(number)
         if each is None:
             return
-        line, old = self._sites[each.site], rank(each)
+        line, old = self._sites[each.site], self._rank(each)
         each.best_priority, each.oldest = best_priority, oldest
-        if rank(each) != old:
+        if self._rank(each) != old:
             del line[bisect_left(line, (old, number))]
-            insort(line, (rank(each), number))
+            insort(line, (self._rank(each), number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +112,15 @@ def allot(
     free, left = dict(asked.free), asked.count
     lines: Iterable[Waiting] = index.waiting(asked.site)
     if free.get("Cores", 1.0) > 1:
-        able = (each for each in lines if fits(free, needs(each.id), 1) and accepts(each.id))
+        able = (each for each in lines if accepts(each.id) and fits(free, needs(each.id), 1))
         front = wide_first(list(islice(able, FRONT)), lambda number: needs(number)["Cores"], wide_wait)
         lines = chain(front, able)
     for each in lines:
+        if not accepts(each.id):  # remembered, and sooner said than what fits
+            continue
         need = needs(each.id)
         number = fits(free, need, min(left, each.waiting))
-        if number == 0 or not accepts(each.id):
+        if number == 0:
             continue
         found.append((each.id, number))
         left -= number
