@@ -37,7 +37,9 @@ class Issuer:
             granted = model.host_claims(identity.name, identity.role, identity.site)
         else:
             raise NotAllowed(f"a certificate of role {identity.role} gets no token")
-        await self.people.spend(str(claims.get("jti")), float(claims["exp"]), now)
+        await self.people.spend(
+            str(claims.get("jti")), float(claims["exp"]), now, issued=float(claims["iat"])
+        )
         return self._answer(granted, self.lifetime)
 
     def enrolment(self, site: str, ce: str, lifetime: float) -> dict[str, Any]:
@@ -53,7 +55,8 @@ class Issuer:
         """
         claims = caller.require("enrol").claims
         jti = str(claims["jti"])
-        await self.people.spend(jti, float(claims["exp"]), self.clock.now(), proof)
+        issued = float(claims["iat"])
+        await self.people.spend(jti, float(claims["exp"]), self.clock.now(), proof, issued)
         agent = model.agent_name(jti)
         answer = self._answer(
             model.agent_claims(agent, claims["site"], claims["ce"], host[:255]), AGENT_LIFETIME

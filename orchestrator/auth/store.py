@@ -41,12 +41,22 @@ class People:
         """Add ``person`` unless there is one of that name."""
         await self.database.rows(QUERIES["add_person"], name=person.name, roles=list(person.roles))
 
-    async def spend(self, jti: str, expires: float, now: float, proof: str = "") -> None:
+    async def spend(
+        self, jti: str, expires: float, now: float, proof: str = "", issued: float | None = None
+    ) -> None:
         """Mark a single-use token as used; NotAllowed when it was used before.
+
+        So does one from before the database was put back from a backup: ``issued`` (default now) tells.
 
         Whoever shows the same non-empty ``proof`` again may: the answer of the first time was lost.
         """
         digest = hashlib.sha256(proof.encode()).digest() if proof else None
-        if not await self.database.rows(QUERIES["spend"], jti=jti, expires=expires, proof=digest):
-            raise NotAllowed("this single-use token was used before")
+        values = {
+            "jti": jti,
+            "expires": expires,
+            "proof": digest,
+            "issued": now if issued is None else issued,
+        }
+        if not await self.database.rows(QUERIES["spend"], **values):
+            raise NotAllowed("this single-use token was used before; ask for a new one")
         await self.database.rows(QUERIES["forget_spent"], now=now)

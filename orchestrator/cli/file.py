@@ -81,15 +81,15 @@ def get(
 
     Examples: `orchestrate file get results/histos.json`, `orchestrate file get results /tmp`.
     """
-    from orchestrator.catalogue import client
-    from orchestrator.cli import filecopy, fileview
+    from orchestrator.cli import fileview
+    from orchestrator.client import Grid, copying
 
-    async def act(grid: Connection, path: Named) -> list[dict[str, Any]]:
-        entry = await client.stat(grid.central, path(lfn))
-        files = await filecopy.tree(grid.central, entry)
-        target = to / (entry.name or grid.vo) if to.is_dir() else to
+    async def act(grid: Connection, _: Named) -> list[dict[str, Any]]:
+        mine = Grid.over(grid).files
+        entry = await mine.stat(lfn)
+        files = await copying.tree(grid.central, entry)
         with fileview.progress(entry.name, sum(file.size for file in files)) as step:
-            return await filecopy.download(grid.central, entry, files, target, step)
+            return await mine.fetch(entry, files, to, step)
 
     done = on_files(site, act)
     if as_json:
@@ -113,17 +113,13 @@ def put(
 
     Examples: `orchestrate file put hello.sh`, `orchestrate file put data run7/data --copies 2`.
     """
-    from orchestrator.catalogue import client
-    from orchestrator.cli import filecopy, fileview
+    from orchestrator.cli import fileview
+    from orchestrator.client import Grid, copying
 
-    async def act(grid: Connection, path: Named) -> list[dict[str, Any]]:
-        files = filecopy.local(source)
-        target = await filecopy.landing(grid.central, source.resolve().name, lfn, path(""))
-        if source.is_dir():
-            await client.mkdir(grid.central, target)
-        size = sum(file.stat().st_size for file in files.values())
+    async def act(grid: Connection, _: Named) -> list[dict[str, Any]]:
+        size = sum(file.stat().st_size for file in copying.local(source).values())
         with fileview.progress(source.name, size * copies) as step:
-            return await filecopy.upload(grid.central, files, target, se, copies, step)
+            return await Grid.over(grid).files.put(source, lfn, se, copies, step)
 
     done = on_files(site, act)
     if as_json:
@@ -142,18 +138,19 @@ def rm(
         bool, typer.Option("--recursive", "-r", help="Directories with all in them.")
     ] = False,
     site: SiteOption = None,
+    as_json: Json = False,
 ) -> None:
     """Remove files, empty directories, or with -r all below them. Example: `orchestrate file rm -r old`."""
     from orchestrator.catalogue import client
 
-    _each(site, lfns, lambda grid, lfn: client.rm(grid.central, lfn, recursive))
+    _each(site, lfns, lambda grid, lfn: client.rm(grid.central, lfn, recursive), as_json)
 
 
-def mkdir(lfns: Lfns, site: SiteOption = None) -> None:
+def mkdir(lfns: Lfns, site: SiteOption = None, as_json: Json = False) -> None:
     """Make directories and those above them. Example: `orchestrate file mkdir results/2026`."""
     from orchestrator.catalogue import client
 
-    _each(site, lfns, lambda grid, lfn: client.mkdir(grid.central, lfn))
+    _each(site, lfns, lambda grid, lfn: client.mkdir(grid.central, lfn), as_json)
 
 
 def mv(
@@ -162,15 +159,9 @@ def mv(
     site: SiteOption = None,
 ) -> None:
     """Rename or move a file or directory. Example: `orchestrate file mv draft.txt papers/`."""
-    from orchestrator.catalogue import client
-    from orchestrator.cli import filecopy
+    from orchestrator.client import Grid
 
-    async def act(grid: Connection, path: Named) -> None:
-        old = path(lfn)
-        target = await filecopy.landing(grid.central, old.rpartition("/")[2], to, path(""))
-        await client.mv(grid.central, old, target)
-
-    on_files(site, act)
+    on_files(site, lambda grid, _: Grid.over(grid).files.mv(lfn, to))
 
 
 def stat(lfn: Lfn, site: SiteOption = None, as_json: Json = False) -> None:
@@ -224,19 +215,26 @@ def find(
         fileview.names(found, full=True)
 
 
-def _each(site: Path | None, lfns: list[str], act: Callable[[Any, str], Awaitable[Any]]) -> None:
+def _each(
+    site: Path | None, lfns: list[str], act: Callable[[Any, str], Awaitable[Any]], as_json: bool
+) -> None:
     """The same for every name; one that cannot be done is told, and the others are done all the same."""
 
-    async def every(grid: Connection, path: Named) -> list[UserError]:
-        refused = []
+    async def every(grid: Connection, path: Named) -> list[dict[str, Any]]:
+        told = []
         for lfn in lfns:
+            done: dict[str, Any] = {"lfn": path(lfn), "ok": True}
             try:
                 await act(grid, path(lfn))
             except UserError as error:
-                refused.append(error)
-                typer.echo(error.message, err=True)
-        return refused
+                done |= {"ok": False, "message": error.message, "code": error.exit_code}
+                if not as_json:
+                    typer.echo(error.message, err=True)
+            told.append(done)
+        return told
 
-    refused = on_files(site, every)
-    if refused:
-        raise typer.Exit(refused[0].exit_code)
+    told = on_files(site, every)
+    if as_json:
+        print_json(told)
+    if refused := [each for each in told if not each["ok"]]:
+        raise typer.Exit(refused[0]["code"])

@@ -34,7 +34,7 @@ def print_json(value: Any) -> None:
 def on_files(site: Path | None, act: Callable[[Connection, Named], Awaitable[T]]) -> T:
     """``act`` with a connection to the site's central services and what makes an LFN of what the user wrote."""
     from orchestrator.catalogue import model
-    from orchestrator.cli.filecopy import absolute
+    from orchestrator.client.copying import absolute
 
     async def named(grid: Connection) -> T:
         home = model.home(grid.vo, grid.user)

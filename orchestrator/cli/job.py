@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli import jobmany, jobtop
+from orchestrator.cli import jobadvice, jobmany, jobtop
 from orchestrator.cli.common import on_grid
 from orchestrator.cli.joboptions import Json, Master, Since, SiteOption, State, Tag, seconds
-from orchestrator.errors import NotFound, UserError
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.wiring.grid import Connection
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
         ("show", show),
         ("output", output),
         ("why", why),
+        ("suggestions", jobadvice.suggestions),
         ("trace", jobtop.trace),
         ("top", jobtop.top),
         *jobmany.verbs().items(),
@@ -56,6 +57,7 @@ def submit(
     `orchestrate job submit sim.jdl --each seeds.txt`.
     """
     from orchestrator.cli import jobview
+    from orchestrator.client import Grid
     from orchestrator.jobs import client, model
 
     try:
@@ -83,12 +85,10 @@ def submit(
             jobview.submitted(file, made)
         state = ""
         if watch:
-            async for event in client.watch(grid.central, made["task"]):
+            async for event in Grid.over(grid).jobs[made["task"]].follow():
                 state = str(event["new"])
                 if not as_json:
                     jobview.event(event)
-                if state in model.FINAL and not await _unjudged(grid, made["task"], state):
-                    break
         return made, state
 
     made, state = on_grid(site, act)
@@ -125,13 +125,12 @@ def ps(
     `orchestrate job ps --tag mc26 --since 2h`, `orchestrate job ps --user all --at CERN`.
     """
     from orchestrator.cli import jobview
-    from orchestrator.jobs import client
+    from orchestrator.client import Grid
 
     async def act(grid: Connection) -> list[dict[str, Any]]:
-        owner = None if user == "all" else user or grid.user
         among = master if master is not None else None if everything or state or at else 0
-        more: dict[str, Any] = {"tag": tag, "site": at, "since": seconds(since)}
-        return await client.listing(grid.central, state=state, owner=owner, master=among, limit=limit, **more)
+        more: dict[str, Any] = {"tag": tag, "site": at, "since": seconds(since), "archived": everything}
+        return await Grid.over(grid).jobs.list(state=state, owner=user, master=among, limit=limit, **more)
 
     found = on_grid(site, act)
     if as_json:
@@ -167,7 +166,9 @@ def output(
     """
     import sys
 
-    data = on_grid(site, lambda grid: _output(grid, job, name))
+    from orchestrator.client import Grid
+
+    data = on_grid(site, lambda grid: Grid.over(grid).jobs[job].read(name))
     if to is not None:
         to.write_bytes(data)
     else:
@@ -185,30 +186,6 @@ def why(job: Job, site: SiteOption = None, as_json: Json = False) -> None:
         typer.echo(json.dumps(told))
     else:
         jobview.why(job, told)
-
-
-async def _unjudged(grid: Connection, job: int, state: str) -> bool:
-    """Whether a validation's verdict follows this state."""
-    from orchestrator.jobs import client, model
-
-    if state not in (model.DONE, model.DONE_WARN):
-        return False
-    return model.unjudged(state, await client.show(grid.central, job))
-
-
-async def _output(grid: Connection, job: int, name: str) -> bytes:
-    from orchestrator.catalogue import client as catalogue
-    from orchestrator.jobs import client, model
-
-    found = await client.show(grid.central, job)
-    for each in found["outputs"]:
-        if each["lfn"].rpartition("/")[2] == name:
-            return await catalogue.read_bytes(grid.central, each["lfn"])
-    if found["state"] in model.ACTIVE and name in ("stdout", "stderr"):
-        return str((await client.peek(grid.central, job)).get(name, "")).encode()
-    have = ", ".join(each["lfn"].rpartition("/")[2] for each in found["outputs"]) or "none"
-    hint = f"; its parts have their own: `orchestrate job ps --master {job}`" if found["parts"] else ""
-    raise NotFound(f"job {job} ({found['state']}) has no output {name}; it has {have}{hint}", job=job)
 
 
 def _in_file(file: Path, error: UserError) -> UserError:

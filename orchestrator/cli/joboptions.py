@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,29 @@ SiteOption = Annotated[
     Path | None, typer.Option("--site", "-s", metavar="SITE", envvar="ORCHESTRATE_SITE", help=_SITE_HELP)
 ]
 Json = Annotated[bool, typer.Option("--json", help="For programs: JSON instead of text.")]
-State = Annotated[str | None, typer.Option("--state", help="Only in these states, like RUNNING,ZOMBIE.")]
+
+
+def listed(known: Iterable[str], incomplete: str) -> list[str]:
+    """What the Tab key offers for names with commas between them."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in known if name.startswith(last.upper())]
+
+
+def one_of(*names: str) -> Callable[[str], list[str]]:
+    """What the Tab key offers for one of a few names."""
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
+def _states(incomplete: str) -> list[str]:
+    from orchestrator.jobs import model
+
+    return listed(model.LIFE, incomplete)
+
+
+State = Annotated[
+    str | None,
+    typer.Option("--state", help="Only in these states, like RUNNING,ZOMBIE.", autocompletion=_states),
+]
 Master = Annotated[
     int | None, typer.Option("--master", min=1, metavar="ID", help="Only the parts of this master.")
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,7 @@ def why(number: int, told: Json) -> None:
     console.print(f"job {number} is {_colour(told['state'])}")
     for reason in told["reasons"]:
         console.print(f"  {escape(reason)}", soft_wrap=True)
+    suggested(told.get("suggestions", ()))
     if not told["requirements"]:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -150,6 +152,33 @@ def why(number: int, told: Json) -> None:
             f"[red]{count}[/]" if each["known"] and not each["satisfied"] else count, escape(each["text"])
         )
     console.print(table)
+
+
+def suggested(found: Iterable[Json]) -> None:
+    """Suggestions of the optimizer, each with what the person can do."""
+    for each in found:
+        _console().print(f"  {escape(each['text'])}", soft_wrap=True)
+        if each["advice"]:
+            _console().print(f"    [dim]{escape(each['advice'])}[/]", soft_wrap=True)
+
+
+def suggestions(found: list[Json]) -> None:
+    """A table of suggestions."""
+    if not found:
+        _console().print("no suggestions: nothing is known that would help the waiting jobs")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("ID", "KIND", "JOBS", "SIZE", "TO"):
+        table.add_column(name, justify="right" if name in ("ID", "JOBS", "SIZE") else "left", no_wrap=True)
+    table.add_column("WHAT", overflow="fold")
+    for each in found:
+        size = format_size(each["bytes"]) if each["bytes"] else ""
+        said = f"  [dim]{escape(each['reason'])}[/]" if each["reason"] else ""
+        asked = f"  [cyan]asked for by {escape(each['accepted'])}[/]" if each["accepted"] else ""
+        many = f" ({each['files']} files)" if each["files"] > 1 else ""
+        cells = (str(each["id"]), each["kind"], str(each["jobs"]), size, escape(each["target"]))
+        table.add_row(*cells, escape(each["subject"]) + many + said + asked)
+    _console().print(table)
 
 
 def trace(found: Json) -> None:

@@ -128,7 +128,7 @@ def logs(
         script = (
             'cd "$1/log" 2>/dev/null || { echo "no logs yet" >&2; exit 1; }; p=$2; shift 2; exec tail "$@" $p'
         )
-        argv = _shell(
+        argv = shell(
             ctx, machine, lambda root: ["sh", "-c", script, "sh", root, f"{program or '*'}.log", *options]
         )
     os.execvp(argv[0], argv)  # noqa: S606 - the terminal is handed over
@@ -146,7 +146,7 @@ def enter(
     Examples: `orchestrate ssh vobox`, `orchestrate ssh workers-1 -- df -h`.
     """
     with reading(site) as ctx:
-        argv = _shell(ctx, machine, lambda _: command or [])
+        argv = shell(ctx, machine, lambda _: command or [])
     os.execvp(argv[0], argv)  # noqa: S606 - the terminal is handed over
 
 
@@ -163,7 +163,8 @@ def inventory(site: SiteArgument = HERE, limit: Limit = "", as_json: Json = Fals
         show_as(as_json, show.inventory(listed), lambda: show.machines(listed))
 
 
-def _shell(ctx: Context, name: str, command: Callable[[str], list[str]]) -> list[str]:
+def shell(ctx: Context, name: str, command: Callable[[str], list[str]]) -> list[str]:
+    """The argument vector that runs a command (of the machine's root directory) on a machine of the site."""
     from orchestrator.deploy import commands
     from orchestrator.providers.base import HasShell, bare
 

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from orchestrator.cli import deploy, file, job, login, look, rehearse, site, software, transfer
+from orchestrator.cli import central, deploy, file, job, login, look, rehearse, site, software, transfer
 from orchestrator.errors import GridError, TemporaryError
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     "Start with `orchestrate up site.yaml`; then `orchestrate job submit hello.jdl --watch`.",
     epilog="Exit codes: 0 done, 2 something to mend in the input, 3 try again, 4 failed, 130 interrupted.",
 )
-for part in (deploy, look, rehearse, site, job, file, transfer, software, login):
+for part in (deploy, look, rehearse, site, central, job, file, transfer, software, login):
     part.register(app)
 
 

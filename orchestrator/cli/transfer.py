@@ -8,14 +8,22 @@ import typer
 
 from orchestrator.cli.common import on_grid
 from orchestrator.cli.filegrid import Json, Lfns, Named, SiteOption, on_files, print_json
+from orchestrator.cli.joboptions import listed, one_of
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
+    from orchestrator.client import Transfer as Followed
     from orchestrator.wiring.grid import Connection
 
 Row = dict[str, Any]
 Transfer = Annotated[int, typer.Argument(metavar="ID", help="A transfer's number.")]
 _Most = Annotated[int | None, typer.Option(min=0, metavar="N", help="So many transfers at once.")]
+
+
+def _states(incomplete: str) -> list[str]:
+    from orchestrator.transfers import model
+
+    return listed(model.LIFE, incomplete)
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +38,11 @@ def submit(
     lfns: Lfns,
     to: Annotated[str, typer.Option("--to", metavar="SE", help="The storage element that shall have them.")],
     kind: Annotated[
-        str, typer.Option(help="mirror: one more replica; master_copy: the main one; cache: not registered.")
+        str,
+        typer.Option(
+            help="mirror: one more replica; master_copy: the main one; cache: not registered.",
+            autocompletion=one_of("mirror", "master_copy", "cache"),
+        ),
     ] = "mirror",
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="All files below the directories named.")
@@ -44,17 +56,18 @@ def submit(
     Examples: `orchestrate transfer submit run1.root --to CERN`, `orchestrate transfer submit -r run7 --to disk -w`.
     """
     from orchestrator.cli import transferview
-    from orchestrator.transfers import client, model
+    from orchestrator.client import Grid
+    from orchestrator.transfers import model
 
-    async def act(grid: Connection, named: Named) -> tuple[list[Row], int]:
-        wanted = await _files(grid, [named(lfn) for lfn in lfns], recursive)
-        made = await client.submit(grid.central, wanted, to, kind)
+    async def act(grid: Connection, _: Named) -> tuple[list[Row], int]:
+        asked = await Grid.over(grid).transfers.mirror(*lfns, to=to, kind=kind, recursive=recursive)
+        made = [each.row for each in asked]
         if not as_json:
             transferview.submitted(made)
         if not follow:
             return made, 0
-        for each in made:
-            each["state"] = await _follow(grid, each["task"], quiet=as_json)
+        for each in asked:
+            each.row["state"] = await _follow(each, quiet=as_json)
         return made, sum(each["state"] != model.DONE for each in made)
 
     made, failed = on_files(site, act)
@@ -65,40 +78,31 @@ def submit(
         raise typer.Exit(4)
 
 
-async def _files(grid: Connection, lfns: list[str], recursive: bool) -> list[str]:
-    """The files named, and with ``recursive`` those below the directories named."""
-    from orchestrator.catalogue import client as catalogue
-
-    if not recursive:
-        return lfns
-    found: list[str] = []
-    for lfn in lfns:
-        entry = await catalogue.stat(grid.central, lfn)
-        below = await catalogue.find(grid.central, lfn, "*") if entry.is_directory else [entry]
-        found += [each.path for each in below]
-    if not found:
-        raise UserError(f"there is no file below {', '.join(lfns)}")
-    return found
-
-
-async def _follow(grid: Connection, transfer: int, quiet: bool) -> str:
-    """Every event of a transfer until its end; the state that it ends in."""
+async def _follow(transfer: Followed, *, quiet: bool = False, as_json: bool = False) -> str:
+    """Every event of a transfer is shown until its end, unless ``quiet``; the state that it ends in."""
     from orchestrator.cli import transferview
-    from orchestrator.transfers import client, model
 
-    async for event in client.watch(grid.central, transfer):
-        if not quiet:
-            transferview.event(event, transfer)
-        if event["new"] in model.FINAL - {model.LOST}:
-            return str(event["new"])
-        if event["new"] == model.LOST and (await client.show(grid.central, transfer))["state"] == model.LOST:
-            return model.LOST
-    raise AssertionError("watch has no end of its own")
+    state = ""
+    async for event in transfer.follow():
+        state = str(event["new"])
+        if as_json and not quiet:
+            print_json(event)
+        elif not quiet:
+            transferview.event(event, transfer.number)
+    return state
 
 
 def ps(
-    state: Annotated[str | None, typer.Option(help="Only in these states, like WAITING,FAILED.")] = None,
-    user: Annotated[str | None, typer.Option(help="Of this user; default you, `all` for everybody.")] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(help="Only in these states, like WAITING,FAILED.", autocompletion=_states),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            "--user", "--owner", metavar="USER", help="Of this user; default you, `all` for everybody."
+        ),
+    ] = None,
     to: Annotated[
         str | None, typer.Option("--to", metavar="SE", help="Only to this storage element.")
     ] = None,
@@ -109,16 +113,10 @@ def ps(
 ) -> None:
     """List transfers, newest first. Example: `orchestrate transfer ps --state FAILED --to disk`."""
     from orchestrator.cli import transferview
-    from orchestrator.transfers import client
+    from orchestrator.client import Grid
 
-    async def act(grid: Connection, named: Named) -> list[Row]:
-        owner = None if user == "all" else user or grid.user
-        file = named(lfn) if lfn else None
-        return await client.listing(
-            grid.central, state=state, owner=owner, lfn=file, destination=to, limit=limit
-        )
-
-    found = on_files(site, act)
+    asked: Row = {"state": state, "owner": user, "lfn": lfn or None, "to": to, "limit": limit}
+    found = on_grid(site, lambda grid: Grid.over(grid).transfers.list(**asked))
     if as_json:
         print_json(found)
     else:
@@ -153,29 +151,40 @@ def why(transfer: Transfer, site: SiteOption = None, as_json: Json = False) -> N
 def kill(
     transfers: Annotated[list[int], typer.Argument(metavar="ID…", help="Numbers of transfers.")],
     site: SiteOption = None,
+    as_json: Json = False,
 ) -> None:
     """Kill transfers. Example: `orchestrate transfer kill 12 13`."""
     from orchestrator.transfers import client
 
-    async def every(grid: Connection) -> list[UserError]:
-        refused = []
+    async def every(grid: Connection) -> list[Row]:
+        told: list[Row] = []
         for transfer in transfers:
             try:
-                typer.echo(f"transfer {transfer}: {await client.kill(grid.central, transfer)}")
+                told.append({"transfer": transfer, "state": await client.kill(grid.central, transfer)})
             except UserError as error:
-                refused.append(error)
-                typer.echo(f"transfer {transfer}: {error.message}", err=True)
-        return refused
+                told.append({"transfer": transfer, "message": error.message, "code": error.exit_code})
+        return told
 
-    if refused := on_grid(site, every):
-        raise typer.Exit(refused[0].exit_code)
+    told = on_grid(site, every)
+    if as_json:
+        print_json(told)
+    for each in () if as_json else told:
+        said = each.get("state") or each["message"]
+        typer.echo(f"transfer {each['transfer']}: {said}", err="message" in each)
+    if refused := [each for each in told if "message" in each]:
+        raise typer.Exit(refused[0]["code"])
 
 
-def watch(transfer: Transfer, site: SiteOption = None) -> None:
-    """Follow a transfer to its end; the exit code tells whether it succeeded. Example: `orchestrate transfer watch 12`."""
+def watch(transfer: Transfer, site: SiteOption = None, as_json: Json = False) -> None:
+    """Follow a transfer to its end; the exit code tells whether it succeeded. With --json a line for each event.
+
+    Example: `orchestrate transfer watch 12`.
+    """
+    from orchestrator.client import Grid
     from orchestrator.transfers import model
 
-    if on_grid(site, lambda grid: _follow(grid, transfer, quiet=False)) != model.DONE:
+    state = on_grid(site, lambda grid: _follow(Grid.over(grid).transfers[transfer], as_json=as_json))
+    if state != model.DONE:
         raise typer.Exit(4)
 
 

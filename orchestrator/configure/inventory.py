@@ -86,6 +86,8 @@ def central_config(site: Site, machine: Machine, facts: Facts) -> dict[str, Any]
         "processes": {"central": 1, "broker": 1},
         "admins": list(facts.admins),
         "token_lifetime": site.security.token_lifetime,
+        "archive": {"after": site.archive.after, "keep": site.archive.keep},
+        "replication": int(site.budgets.replication or 0),
         "ports": {"central": PORTS["central"], "broker": PORTS["broker"]},
     }
 

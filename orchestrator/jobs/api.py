@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from orchestrator.errors import UserError
-from orchestrator.jobs import bulk, model, store
+from orchestrator.jobs import archived, bulk, model, store, suggest
+from orchestrator.jobs import suggestions as advice
 from orchestrator.jobs.masters import lfns
 from orchestrator.jobs.overview import Overview
 from orchestrator.jobs.service import Jobs, Who, name_of
@@ -123,7 +124,9 @@ def job_routes(jobs: Jobs, now: Callable[[], float]) -> list[BaseRoute]:
         return await jobs.submit(person, value_of(body, "jdl", str, "submission"), arguments, request_id)
 
     async def listing(request: Request) -> Any:
-        """Jobs, newest first. ``master=0``: only those that are no part; ``since``: submitted so many seconds ago or later."""
+        """Jobs, newest first. ``master=0``: only those that are no part; ``since``: submitted so many seconds ago or later.
+
+        Those that ended long ago are listed when ``since`` reaches back to them, or with ``archived=1``."""
         who(request)
         asked = request.query_params
         given = {
@@ -136,8 +139,9 @@ def job_routes(jobs: Jobs, now: Callable[[], float]) -> list[BaseRoute]:
         }
         wanted = {name: value for name, value in given.items() if value is not None}
         limit = int(web.number(request, "limit", 100, 10_000))
+        everything = web.number(request, "archived", 0, 1) > 0
         async with jobs.database.transaction() as connection:
-            found = await store.listing(connection, choice_of(wanted), limit)
+            found = await archived.listing(connection, choice_of(wanted), limit, everything)
         return {"jobs": [row_of(each.task, each.parts) for each in found]}
 
     async def show(request: Request) -> Any:
@@ -146,7 +150,7 @@ def job_routes(jobs: Jobs, now: Callable[[], float]) -> list[BaseRoute]:
         async with jobs.database.transaction() as connection:
             task = await tasks.get(connection, number(request))
             events = await tasks.events(connection, task.id)
-            parts = await store.part_counts(connection, task.id)
+            parts = await archived.part_counts(connection, task)
             source = await store.source(connection, task)
             validation = await validation_of(connection, task)
         return row_of(task, sum(parts.values())) | {
@@ -232,6 +236,29 @@ def job_routes(jobs: Jobs, now: Callable[[], float]) -> list[BaseRoute]:
         who(request)
         return await jobs.why(number(request))
 
+    async def suggestions(request: Request) -> Any:
+        """What would let waiting jobs run, those first that help most: copies of data, packages. ``kind``: copy, fetch,
+        install or publish; ``target``: a storage element or site."""
+        who(request)
+        owner, kind, target = (request.query_params.get(name) for name in ("owner", "kind", "target"))
+        if kind not in (None, *suggest.KINDS):
+            raise UserError(f"{kind} is no kind of suggestion; there are {', '.join(suggest.KINDS)}")
+        limit = int(web.number(request, "limit", 100, 10_000))
+        async with jobs.database.transaction() as connection:
+            found = await advice.listing(connection, owner=owner, kind=kind, target=target, limit=limit)
+        return {"suggestions": found}
+
+    async def accept(request: Request) -> Any:
+        """The copies that a suggestion names are asked for as transfers of the caller."""
+        return {"transfers": await jobs.accept(who(request), number(request))}
+
+    async def wanted(request: Request) -> Any:
+        """The packages that waiting jobs want at the site of the VO box that asks, and that no resource there has."""
+        site = str(web.caller(request).require("vobox").claims.get("site") or "")
+        async with jobs.database.transaction() as connection:
+            found = await advice.listing(connection, kind=suggest.FETCH, target=site)
+        return {"packages": [{"package": each["subject"], "jobs": each["jobs"]} for each in found]}
+
     async def peek(request: Request) -> Any:
         """What a running job has printed so far."""
         return await jobs.peek(who(request), number(request))
@@ -251,4 +278,7 @@ def job_routes(jobs: Jobs, now: Callable[[], float]) -> list[BaseRoute]:
         web.route("GET", "/v1/jobs/top", top),
         web.route("GET", "/v1/jobs/{id:int}/why", why),
         web.route("GET", "/v1/jobs/{id:int}/peek", peek),
+        web.route("GET", "/v1/jobs/suggestions", suggestions),
+        web.route("POST", "/v1/jobs/suggestions/{id:int}/accept", accept),
+        web.route("GET", "/v1/jobs/packages", wanted),
     ]

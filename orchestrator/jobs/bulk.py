@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from orchestrator.errors import GridError, NotAllowed, TemporaryError, UserError
-from orchestrator.jobs import many, model, store
+from orchestrator.jobs import archived, many, model, store
 from orchestrator.jobs.jdl import JobSpec
 from orchestrator.jobs.service import Jobs, Who
 from orchestrator.jobs.store import Choice
@@ -46,7 +46,7 @@ async def submit(jobs: Jobs, who: Who, text: str, lists: Sequence[Sequence[str]]
     if len(lists) > MOST_JOBS:
         raise UserError(f"{len(lists)} jobs are too many for one submission; send at most {MOST_JOBS}")
     made: list[int] = []
-    warnings: tuple[str, ...] = ()
+    first: JobSpec | None = None
     async with jobs.database.transaction() as connection:
         number = await store.open_submission(connection, who.user, request or None, text)
         if number is None:
@@ -62,7 +62,7 @@ async def submit(jobs: Jobs, who: Who, text: str, lists: Sequence[Sequence[str]]
         try:
             read = many.read(text, lists, jobs.defaults, lambda spec: jobs.check(who, spec))
             for start, specs in _portions(read):
-                warnings = warnings or specs[0].warnings
+                first = first or specs[0]
                 given = lists[start : start + len(specs)]
                 new = [_new(number, *each) for each in zip(given, specs, strict=True)]
                 await inserting
@@ -73,7 +73,8 @@ async def submit(jobs: Jobs, who: Who, text: str, lists: Sequence[Sequence[str]]
             await asyncio.gather(inserting, return_exceptions=True)
         await store.close_submission(connection, number, made)
         await tasks.notify(connection, "optimize", str(made[0]))
-    return {"tasks": made, "warnings": list(warnings)}
+        warnings = await jobs.warnings(connection, first) if first is not None else []
+    return {"tasks": made, "warnings": warnings}
 
 
 def _new(submission: int, arguments: Sequence[str], spec: JobSpec) -> New:
@@ -139,7 +140,7 @@ async def by_choice(jobs: Jobs, who: Who, verb: str, choice: Choice, after: int)
         raise UserError(f"{said}; it can with {', '.join(sorted(possible))}")
     narrowed = replace(choice, states=states, owner=None if owner == "all" else owner)
     async with jobs.database.transaction() as connection:
-        ids = await store.chosen(connection, narrowed, after, PAGE)
+        ids = await archived.chosen(connection, narrowed, after, PAGE)
     results = await _each(act, ids)
     more = len(results) < len(ids) or len(ids) == PAGE
     return {

@@ -34,11 +34,13 @@ async def listing(
     site: str | None = None,
     since: float | None = None,
     limit: int | None = None,
+    archived: bool = False,
 ) -> list[Json]:
     """Jobs, newest first: {id, owner, state, attempt, name, tag, site, resource, parent, parts, submitted, changed,
-    reason}. ``since``: submitted within so many seconds; ``master`` 0: only those that are no part."""
+    reason}. ``since``: submitted within so many seconds; ``master`` 0: only those that are no part; ``archived``: those
+    that ended long ago too (else only if ``since`` reaches back to them)."""
     asked: Json = {"state": state, "owner": owner, "master": master, "tag": tag, "site": site, "since": since}
-    answer = await central.get("/v1/jobs", **asked, limit=limit)
+    answer = await central.get("/v1/jobs", **asked, limit=limit, archived=1 if archived else None)
     return list(answer["jobs"])
 
 
@@ -121,9 +123,28 @@ async def trace(central: Api, job: int) -> Json:
 
 
 async def why(central: Api, job: int) -> Json:
-    """Why it waits: {"state", "reasons": [text], "requirements": [{"text", "satisfied", "known"}]}."""
+    """Why it waits: {"state", "reasons": [text], "requirements": [{"text", "satisfied", "known"}], "suggestions"}."""
     answer: Json = await central.get(f"/v1/jobs/{job}/why")
     return answer
+
+
+async def suggestions(
+    central: Api,
+    *,
+    owner: str | None = None,
+    kind: str | None = None,
+    target: str | None = None,
+    limit: int | None = None,
+) -> list[Json]:
+    """What would let waiting jobs run, those first that help most: {id, kind, subject, target, site, jobs, bytes,
+    files, reason, accepted, owners, age, text, advice}. ``kind``: copy, fetch, install or publish."""
+    answer = await central.get("/v1/jobs/suggestions", owner=owner, kind=kind, target=target, limit=limit)
+    return list(answer["suggestions"])
+
+
+async def accept(central: Api, suggestion: int) -> list[Json]:
+    """The copies of a suggestion are asked for: {lfn, task, state, new, size} for each file."""
+    return list((await central.post(f"/v1/jobs/suggestions/{suggestion}/accept"))["transfers"])
 
 
 async def peek(central: Api, job: int) -> Json:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from starlette.routing import BaseRoute
 
+from orchestrator.jobs.advice import Advice, Advisor
 from orchestrator.jobs.api import job_routes
 from orchestrator.jobs.jdl import Defaults
-from orchestrator.jobs.kind import Catalogue, JobKind
+from orchestrator.jobs.kind import Catalogue, JobKind, Surroundings
 from orchestrator.jobs.optimizer import Optimizer
 from orchestrator.jobs.service import Jobs
 from orchestrator.runtime.clock import Clock, SystemClock
@@ -36,12 +37,16 @@ def central_routes(
     patience: Patience | None = None,
     clock: Clock | None = None,
     also: Sequence[Kind] = (),
+    surroundings: Surroundings | None = None,
 ) -> Served:
-    """Task manager and jobs: what runs in the ``central`` program. ``also``: kinds of tasks beside jobs."""
+    """Task manager and jobs: what runs in the ``central`` program. ``also``: kinds of tasks beside jobs.
+
+    Without ``surroundings`` no suggestion can be accepted.
+    """
     hub = Hub(database, ["event", "command"])
     kinds: Sequence[Kind] = [JobKind(catalogue), *also]
     manager = Manager(database, {kind.name: kind for kind in kinds}, patience)
-    jobs = Jobs(database, manager, hub, catalogue, defaults)
+    jobs = Jobs(database, manager, hub, catalogue, defaults, surroundings)
     routes = [*api.manager_routes(manager, hub), *job_routes(jobs, (clock or SystemClock()).now)]
     return Served(routes, hub)
 
@@ -62,8 +67,13 @@ def broker_routes(
 
 
 def optimizer(
-    database: Database, catalogue: Catalogue, defaults: Defaults, patience: Patience | None = None
+    database: Database,
+    catalogue: Catalogue,
+    defaults: Defaults,
+    patience: Patience | None = None,
+    advice: Advice | None = None,
 ) -> Optimizer:
-    """What runs in the ``optimizer`` program: ``await optimizer(...).run(stop)``."""
+    """What runs in the ``optimizer`` program: ``await optimizer(...).run(stop)``. Without ``advice`` it suggests nothing."""
     kind = JobKind(catalogue)
-    return Optimizer(database, Manager(database, {kind.name: kind}, patience), catalogue, defaults)
+    advisor = Advisor(database, catalogue, advice) if advice is not None else None
+    return Optimizer(database, Manager(database, {kind.name: kind}, patience), catalogue, defaults, advisor)

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from orchestrator.catalogue.model import Placed
 from orchestrator.jobs import model, validation
+from orchestrator.jobs.suggest import Element
 from orchestrator.runtime.sql import Connection
 from orchestrator.tasks import store
 from orchestrator.tasks.kinds import Task
@@ -40,6 +41,22 @@ class Catalogue(Protocol):
 
     async def read_text(self, lfn: str) -> str:
         """The content of a small text file; called outside any transaction. NotFound when there is none."""
+        ...
+
+
+class Surroundings(Protocol):
+    """What suggestions need to know and do beyond jobs and files; ``connection`` is the caller's open transaction."""
+
+    async def storage(self, connection: Connection) -> Mapping[str, Element]:
+        """All storage elements by name."""
+        ...
+
+    async def published(self, connection: Connection, packages: Sequence[str]) -> set[str]:
+        """Those of these ``NAME::VERSION`` that the VO has."""
+        ...
+
+    async def mirror(self, user: str, lfns: Sequence[str], se: str) -> list[Json]:
+        """``user`` asks for one more replica of each file on ``se``: {lfn, task, state, new} each. Repeating is harmless."""
         ...
 
 

@@ -10,6 +10,7 @@ import asyncio
 
 from orchestrator.errors import GridError, PermanentError, TemporaryError, UserError
 from orchestrator.jobs import collection, follow, masters, model, priority, split, store, together, validation
+from orchestrator.jobs.advice import Advisor
 from orchestrator.jobs.jdl import Defaults
 from orchestrator.jobs.kind import Catalogue
 from orchestrator.jobs.prepare import Preparer, default_dir
@@ -28,7 +29,12 @@ class Optimizer:
     """One daemon; ``run`` it."""
 
     def __init__(
-        self, database: Database, manager: Manager, catalogue: Catalogue, defaults: Defaults
+        self,
+        database: Database,
+        manager: Manager,
+        catalogue: Catalogue,
+        defaults: Defaults,
+        advisor: Advisor | None = None,
     ) -> None:
         self.database = database
         self.manager = manager
@@ -39,6 +45,7 @@ class Optimizer:
         self._shared_at = float("-inf")
         self._follow_at = float("-inf")
         self._followed = 0
+        self.advisor = advisor
         self._wake = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -53,6 +60,7 @@ class Optimizer:
 
     async def step(self) -> float:
         """One round; returns the seconds until the next."""
+        await self.manager.writable()
         async with self.database.transaction() as connection:
             new = await store.to_prepare(connection)
         for job in await together.ready(self.database, self.manager, self.catalogue, self.defaults, new):
@@ -74,6 +82,8 @@ class Optimizer:
             await self._share()
         if now >= self._follow_at:
             await self._follow(now)
+        if self.advisor is not None:
+            await self.advisor.step(now)
         if new or ready or unjudged:
             return 0.0
         return SWEEP if due is None else min(SWEEP, max(0.05, due))

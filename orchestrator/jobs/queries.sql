@@ -159,3 +159,103 @@ UPDATE grid.task_class SET factor = %(factor)s
 
 -- name: class_ad
 SELECT ad FROM grid.task_class WHERE id = %(class)s
+
+-- name: suggest_guard
+-- One optimizer at a time looks for suggestions; true for the one that may.
+SELECT pg_try_advisory_xact_lock(hashtextextended('suggestions are made', 0)) AS mine
+
+-- name: waiting_classes
+-- A page of the classes with waiting members, and the first member of each: its conditions stand for the class.
+SELECT c.id, c.waiting, extract(epoch FROM now() - c.oldest)::float8 AS waited, c.ad, first.near, first.conditions
+  FROM (SELECT * FROM grid.task_class WHERE kind = 'job' AND waiting > 0 AND id > %(after)s ORDER BY id LIMIT %(limit)s) AS c
+ CROSS JOIN LATERAL (
+       SELECT CASE WHEN spec ? 'sites' THEN '' ELSE coalesce(spec ->> 'near', '') END AS near, spec -> 'conditions' AS conditions
+         FROM grid.task WHERE class = c.id AND state = 'WAITING' ORDER BY priority DESC, id LIMIT 1) AS first
+ ORDER BY c.id
+
+-- name: next_members
+-- The input data of the members of some classes that are next in line.
+SELECT given.class, next.data
+  FROM unnest(%(classes)s::bigint[]) AS given (class)
+ CROSS JOIN LATERAL (
+       SELECT spec -> 'jdl' -> 'InputData' AS data, priority, id
+         FROM grid.task WHERE class = given.class AND state = 'WAITING' ORDER BY priority DESC, id LIMIT %(each)s) AS next
+ WHERE next.data IS NOT NULL ORDER BY given.class, next.priority DESC, next.id
+
+-- name: seen_lately
+-- Some resources of every site that asked for work lately, the free ones first, and how many of the site are free:
+-- those whose tasks have all been as they are since before they last asked.
+WITH busy AS MATERIALIZED (
+    SELECT site, resource, max(changed) AS changed FROM grid.task
+     WHERE kind = 'job' AND state = ANY(%(active)s) GROUP BY site, resource
+), known AS MATERIALIZED (
+    SELECT r.site, r.name, r.seen, busy.changed IS NULL OR busy.changed < r.seen AS free
+      FROM grid.resource AS r LEFT JOIN busy ON busy.site = r.site AND busy.resource = r.name
+     WHERE r.seen > now() - make_interval(secs => %(within)s) AND NOT r.draining
+), sample AS (
+    SELECT *, row_number() OVER (PARTITION BY site ORDER BY free DESC, seen DESC) AS place,
+           count(*) FILTER (WHERE free) OVER (PARTITION BY site) AS all_free
+      FROM known
+)
+SELECT r.site, r.ad, sample.free, sample.all_free
+  FROM sample JOIN grid.resource AS r ON r.site = sample.site AND r.name = sample.name
+ WHERE sample.place <= %(each)s ORDER BY sample.place, r.site LIMIT %(most)s
+
+-- name: suggest
+-- The suggestions of one look; those that were known keep their number. Other files have not been asked for yet.
+INSERT INTO grid.suggestion AS suggestion (class, kind, subject, target, site, jobs, bytes, files, reason)
+SELECT class, kind, subject, target, site, jobs, bytes, ARRAY(SELECT jsonb_array_elements_text(files)), reason
+  FROM unnest(%(classes)s::bigint[], %(kinds)s::text[], %(subjects)s::text[], %(targets)s::text[], %(sites)s::text[],
+              %(jobs)s::bigint[], %(bytes)s::bigint[], %(files)s::jsonb[], %(reasons)s::text[])
+       AS given (class, kind, subject, target, site, jobs, bytes, files, reason)
+ON CONFLICT (class, kind, subject, target) DO UPDATE
+   SET site = excluded.site, jobs = excluded.jobs, bytes = excluded.bytes, files = excluded.files,
+       reason = excluded.reason, seen = now(),
+       accepted = CASE WHEN suggestion.files = excluded.files THEN suggestion.accepted ELSE '' END
+
+-- name: forget_suggestions
+-- Those of the classes of one look (above ``after`` to ``upto``; NULL: to the end) that it did not find any more.
+DELETE FROM grid.suggestion
+ WHERE class > %(after)s AND (%(upto)s::bigint IS NULL OR class <= %(upto)s) AND seen < now()
+
+-- name: suggestions
+-- Alike suggestions for several classes are one. Old ones are of an optimizer that runs no longer.
+SELECT min(s.id) AS id, s.kind, s.subject, s.target, min(s.site) AS site, sum(s.jobs)::bigint AS jobs,
+       max(s.bytes) AS bytes, max(cardinality(s.files)) AS files, min(s.reason) AS reason, max(s.accepted) AS accepted,
+       array_agg(DISTINCT c.owner) AS owners, extract(epoch FROM now() - min(s.made))::float8 AS age
+  FROM grid.suggestion AS s JOIN grid.task_class AS c ON c.id = s.class
+ WHERE s.seen > now() - make_interval(secs => %(within)s)
+   AND (%(class)s::bigint IS NULL OR s.class = %(class)s)
+   AND (%(owner)s::text IS NULL OR c.owner = %(owner)s)
+   AND (%(kind)s::text IS NULL OR s.kind = %(kind)s)
+   AND (%(target)s::text IS NULL OR s.target = %(target)s)
+ GROUP BY s.kind, s.subject, s.target ORDER BY jobs DESC, id LIMIT %(limit)s
+
+-- name: suggested
+-- One suggestion and those like it, locked.
+SELECT s.id, s.kind, s.target, s.files, s.bytes FROM grid.suggestion AS s
+  JOIN grid.suggestion AS named ON named.id = %(id)s AND (s.kind, s.subject, s.target) = (named.kind, named.subject, named.target)
+ ORDER BY s.id FOR UPDATE OF s
+
+-- name: accept
+UPDATE grid.suggestion SET accepted = %(user)s WHERE id = ANY(%(ids)s)
+
+-- name: acceptable
+-- Copies that nobody has asked for, those first that help most jobs for a byte.
+SELECT id, bytes FROM grid.suggestion
+ WHERE kind = 'copy' AND accepted = '' AND seen > now() - make_interval(secs => %(within)s)
+ ORDER BY jobs / greatest(1, bytes)::float8 DESC, id LIMIT 100
+
+-- name: copying
+-- Bytes of the copies that the optimizer asked for and that have not ended; those that have (or are in the archive)
+-- are forgotten.
+WITH ended AS (
+    DELETE FROM grid.suggested_copy AS copy
+     WHERE NOT EXISTS (SELECT FROM grid.task WHERE task.id = copy.task AND task.state <> ALL(%(final)s))
+    RETURNING copy.task
+)
+SELECT coalesce(sum(bytes), 0)::bigint AS bytes FROM grid.suggested_copy WHERE task NOT IN (SELECT task FROM ended)
+
+-- name: note_copies
+INSERT INTO grid.suggested_copy (task, bytes) SELECT * FROM unnest(%(tasks)s::bigint[], %(bytes)s::bigint[])
+ON CONFLICT (task) DO NOTHING

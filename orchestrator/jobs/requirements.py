@@ -58,6 +58,15 @@ def near(files: Sequence[Placed], sites: Sequence[str] = ()) -> Condition | None
     return Condition(f"near {' or '.join(best)} (CloseSE), which holds {share}", alternatives)
 
 
+def equipped(package: str) -> Condition:
+    """The resource has the package, or can get it."""
+    installable = " || ".join(f'member("{method}", other.InstallMethods)' for method in METHODS)
+    return Condition(
+        f"package {package} is installed or can be",
+        f"member({quote(package)}, other.Packages) || {installable}",
+    )
+
+
 def conditions(
     attributes: Mapping[str, Any], requirements: str, close: Condition | None = None
 ) -> list[Condition]:
@@ -68,10 +77,7 @@ def conditions(
     found = [Condition("it is a worker", 'other.Type == "machine"')]
     if close is not None:
         found.append(close)
-    installable = " || ".join(f'member("{method}", other.InstallMethods)' for method in METHODS)
-    for package in attributes.get("Packages", ()):
-        text = f"package {package} is installed or can be"
-        found.append(Condition(text, f"member({quote(package)}, other.Packages) || {installable}"))
+    found += [equipped(package) for package in attributes.get("Packages", ())]
     ttl, cores = int(attributes["TTL"]), int(attributes["CPUCores"])
     memory, disk = int(attributes["MemorySize"]), int(attributes["WorkDirectorySize"])
     found += [

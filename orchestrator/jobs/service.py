@@ -10,12 +10,13 @@ from typing import Any
 
 from orchestrator.classads import Ad, Expression, Problem, refuse
 from orchestrator.errors import NotAllowed, PermanentError, TemporaryError, UserError
-from orchestrator.jobs import jdl, masters, model, split, store, validation
+from orchestrator.jobs import archived, jdl, masters, model, split, store, suggestions, validation
 from orchestrator.jobs.jdl import Defaults
-from orchestrator.jobs.kind import Catalogue
+from orchestrator.jobs.kind import Catalogue, Surroundings
 from orchestrator.jobs.requirements import task_ad
 from orchestrator.runtime.daemon import wait_any
 from orchestrator.runtime.sql import Connection, Database, row, rows
+from orchestrator.tasks import archive
 from orchestrator.tasks import store as tasks
 from orchestrator.tasks.hub import Hub
 from orchestrator.tasks.kinds import Task
@@ -46,13 +47,20 @@ class Jobs:
     """Central's job service."""
 
     def __init__(
-        self, database: Database, manager: Manager, hub: Hub, catalogue: Catalogue, defaults: Defaults
+        self,
+        database: Database,
+        manager: Manager,
+        hub: Hub,
+        catalogue: Catalogue,
+        defaults: Defaults,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self.database = database
         self.manager = manager
         self.hub = hub
         self.catalogue = catalogue
         self.defaults = defaults
+        self.surroundings = surroundings
 
     async def submit(self, who: Who, text: str, arguments: Sequence[str], request: str) -> Json:
         """The new job's id and warnings; the same ``request`` again gives the same id."""
@@ -66,16 +74,30 @@ class Jobs:
             "own": spec.requirements,
         }
         async with self.database.transaction() as connection:
+            told = await self.warnings(connection, spec)
             if request:
                 await row(connection, TASK_SQL["claim_guard"], claim=f"{who.user}/{request}")
                 before = await store.by_request(connection, who.user, request)
                 if before is not None:
-                    return {"task": before, "warnings": list(spec.warnings)}
+                    return {"task": before, "warnings": told}
                 kept["request"] = request
             new = [New(kept, None, float(attributes["Price"]))]
             made = await tasks.submit(connection, model.KIND, who.user, model.INSERTING, new, actor=who.user)
             await tasks.notify(connection, "optimize", str(made[0]))
-        return {"task": made[0], "warnings": list(spec.warnings)}
+        return {"task": made[0], "warnings": told}
+
+    async def warnings(self, connection: Connection, spec: jdl.JobSpec) -> list[str]:
+        """LINE:COLUMN: what the user should know: attributes that nothing uses, packages that the VO does not have."""
+        told, packages = list(spec.warnings), list(spec.attributes.get("Packages", ()))
+        if packages and self.surroundings is not None:
+            known = await self.surroundings.published(connection, packages)
+            line, column = spec.places["Packages"]
+            told += [
+                f"{line}:{column}: package {name} is not published; without it the job fails"
+                for name in packages
+                if name not in known
+            ]
+        return told
 
     def check(self, who: Who, spec: jdl.JobSpec) -> None:
         """Everything that can be known now is told now: UserError."""
@@ -118,6 +140,8 @@ class Jobs:
         async with self.database.transaction() as connection:
             task = await tasks.get(connection, job, lock=True)
             who.owns(task)
+            if task.archived and task.parent is None and task.state in model.FAILURES:
+                task = await archive.restore(connection, task)
             if task.state not in model.FAILURES:
                 raise PermanentError(
                     f"job {job} is {task.state}; only a failed or killed one can be resubmitted"
@@ -191,9 +215,10 @@ class Jobs:
         async with self.database.transaction() as connection:
             task = await tasks.get(connection, job)
             if task.state != model.WAITING or task.task_class is None:
-                parts = await store.part_counts(connection, job)
+                parts = await archived.part_counts(connection, task)
                 said = not_waiting(task, parts.get(model.HELD, 0))
-                return {"state": task.state, "reasons": said, "requirements": []}
+                return {"state": task.state, "reasons": said, "requirements": [], "suggestions": []}
+            advice = await suggestions.listing(connection, task_class=task.task_class)
             ad = await store.class_ad(connection, task.task_class)
             known = await self._resources(connection)
         told = []
@@ -204,7 +229,16 @@ class Jobs:
         willing = [resource for resource in known if resource.accepts(ad)]
         told.append({"text": "the resource accepts it", "satisfied": len(willing), "known": len(known)})
         able = sum(ad.accepts(resource) for resource in willing)
-        return {"state": task.state, "reasons": reasons(told, able, len(known)), "requirements": told}
+        said = reasons(told, able, len(known))
+        return {"state": task.state, "reasons": said, "requirements": told, "suggestions": advice}
+
+    async def accept(self, who: Who, suggestion: int) -> list[Json]:
+        """The copies of a suggestion are asked for by ``who``: {lfn, task, state, new, size} for each file."""
+        if self.surroundings is None:
+            raise PermanentError("this central asks for no transfers")
+        return await suggestions.accept(
+            self.database, self.catalogue, self.surroundings, who.user, suggestion
+        )
 
     async def _resources(self, connection: Connection) -> list[Ad]:
         found = await rows(connection, TASK_SQL["resources"], within=KNOWN_FOR, most=1000)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, LiteralString
 from weakref import WeakKeyDictionary
@@ -23,8 +23,13 @@ from orchestrator.runtime import logs
 
 Connection = psycopg.AsyncConnection[DictRow]
 Row = dict[str, Any]
+READ_ONLY = "57M01"  # SQLSTATE of a write while central is read-only (tasks/migrations/0003_maintenance.sql)
 _FRESH = 1.0  # seconds
 _NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
+
+
+class ReadOnly(TemporaryError):
+    """Central takes no writes now; the message says why, and since when."""
 
 
 class Queries:
@@ -74,13 +79,20 @@ class Database:
     async def transaction(self) -> AsyncIterator[Connection]:
         """A connection inside one transaction: committed at the end, rolled back on an exception.
 
-        A database that is restarting is a TemporaryError.
+        A database that is restarting is a TemporaryError, one that takes no writes now is ReadOnly.
         """
         try:
             async with self.pool.connection() as connection:
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if error.sqlstate == READ_ONLY:
+                raise ReadOnly(str(error.diag.message_primary), retry_in=5.0) from error
             raise TemporaryError(f"the database does not answer: {error}", retry_in=0.5) from error
+        except psycopg.NotSupportedError as error:
+            if "cached plan" not in str(error):
+                raise
+            # "cached plan must not change result type": the next try, after this rollback, prepares it anew.
+            raise TemporaryError(f"a table has just been changed: {error}", retry_in=0.1) from error
 
     async def rows(self, statement: LiteralString, **values: Any) -> list[Row]:
         """All rows of one statement in a transaction of its own."""
@@ -144,19 +156,37 @@ async def migrate(database: Database, components: Sequence[Path]) -> list[str]:
     leave the schema usable by the code of the version before (agents and services of that version
     still talk while an upgrade runs).
     """
-    applied: list[str] = []
     async with database.transaction() as connection:
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('orchestrator-migrations'))")
-        await connection.execute("CREATE SCHEMA IF NOT EXISTS grid")
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS grid.migration (name text PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now())"
-        )
-        done = {str(found["name"]) for found in await rows(connection, "SELECT name FROM grid.migration")}
-        for component in components:
-            for file in sorted((component / "migrations").glob("*.sql")):
-                name = f"{component.name}/{file.name}"
-                if name not in done:
-                    await connection.execute(file.read_text())
-                    await connection.execute("INSERT INTO grid.migration (name) VALUES (%s)", (name,))
-                    applied.append(name)
+        return await apply_migrations(connection, components)
+
+
+def migration_names(components: Sequence[Path]) -> list[str]:
+    """The names of all migrations, in their order."""
+    return [f"{each.name}/{file.name}" for each in components for file in _files(each)]
+
+
+async def apply_migrations(
+    connection: Connection, components: Sequence[Path], only: Collection[str] | None = None
+) -> list[str]:
+    """``migrate`` in the open transaction; with ``only`` those names and no others."""
+    applied: list[str] = []
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtext('orchestrator-migrations'))")
+    # Central may be read-only, for this very upgrade.
+    await connection.execute("SELECT set_config('orchestrate.maintainer', 'on', true)")
+    await connection.execute("CREATE SCHEMA IF NOT EXISTS grid")
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS grid.migration (name text PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now())"
+    )
+    done = {str(found["name"]) for found in await rows(connection, "SELECT name FROM grid.migration")}
+    for component in components:
+        for file in _files(component):
+            name = f"{component.name}/{file.name}"
+            if name not in done and (only is None or name in only):
+                await connection.execute(file.read_text())
+                await connection.execute("INSERT INTO grid.migration (name) VALUES (%s)", (name,))
+                applied.append(name)
     return applied
+
+
+def _files(component: Path) -> list[Path]:
+    return sorted((component / "migrations").glob("*.sql"))

@@ -34,7 +34,16 @@ def filled(data: Mapping[str, Any]) -> dict[str, Any]:
 
 # `software:` with nothing under it is null in YAML: it means "all defaults", not an error.
 _SECTIONS = frozenset(
-    {"providers", "computing_elements", "storage_elements", "software", "security", "budgets", "monitoring"}
+    {
+        "providers",
+        "computing_elements",
+        "storage_elements",
+        "software",
+        "security",
+        "budgets",
+        "archive",
+        "monitoring",
+    }
 )
 
 

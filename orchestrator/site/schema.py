@@ -26,6 +26,7 @@ from orchestrator.site.providers import (
     SshProvider,
 )
 from orchestrator.site.services import (
+    Archive,
     Budgets,
     ComputingElement,
     EnvReference,
@@ -42,7 +43,7 @@ from orchestrator.site.services import (
 from orchestrator.site.virtual import VirtualSize
 
 __all__ = [
-    "Budgets", "ComputingElement", "Ec2Provider", "EnvReference", "FileReference", "ForkBatch", "Group", "LibvirtProvider", "LocalProvider",
+    "Archive", "Budgets", "ComputingElement", "Ec2Provider", "EnvReference", "FileReference", "ForkBatch", "Group", "LibvirtProvider", "LocalProvider",
     "Method", "Monitoring", "Provider", "Reference", "Repository", "Role", "Security", "SimProvider", "Site", "Software",
     "SshHost", "SshProvider", "StorageElement", "VirtualSize",
 ]  # fmt: skip
@@ -127,6 +128,8 @@ class Site(Model):
     """PostgreSQL of the deploy ledger, likewise; a SQLite file in the state directory when absent."""
     budgets: Budgets = Budgets()
     """What may be used at most."""
+    archive: Archive = Archive()
+    """What becomes of jobs that have ended: when they are archived, and how long they are kept."""
     monitoring: Monitoring = Monitoring()
     """What is measured and kept; nothing can be set yet."""
 

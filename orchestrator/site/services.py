@@ -96,8 +96,19 @@ class Budgets(Model):
     """Cores of all machines together."""
     money_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Price of all machines together, in the providers' currency per hour."""
+    replication: Size | None = None
+    """Copies of input data that the job optimizer may have under way by itself, near free resources; it only suggests them when absent."""
     removal: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of a group's machines that `up` removes or replaces without being told the number by --yes-remove."""
+
+
+class Archive(Model):
+    """What becomes of jobs that have ended."""
+
+    after: Annotated[Duration, Field(ge=86400)] = Seconds(7 * 86400.0)
+    """How long a job is kept with those that wait and run, at least a day: a duration, in seconds when a plain number."""
+    keep: Annotated[Duration, Field(ge=86400)] | None = None
+    """How long after its submission it can still be looked at in the archive, likewise; for ever when absent."""
 
 
 class Monitoring(Model):

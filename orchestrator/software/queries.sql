@@ -14,6 +14,11 @@ SELECT name, version, fqrn, path, revision, size, sha256, info_hash, torrent,
  WHERE (%(name)s::text IS NULL OR name = %(name)s) AND (%(version)s::text IS NULL OR version = %(version)s)
  ORDER BY name, made DESC, version DESC;
 
+-- name: known
+-- Those of some packages (NAME::VERSION) that are published.
+SELECT name || '::' || version AS spelling FROM grid.package
+ WHERE (name, version) IN (SELECT split_part(given, '::', 1), split_part(given, '::', 2) FROM unnest(%(packages)s::text[]) AS given);
+
 -- name: save
 -- A new package, or a known one with the same contents at another place; no row when the contents differ.
 -- One statement: of two publishers with different contents exactly one succeeds.

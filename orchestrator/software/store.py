@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,12 @@ async def packages(
     """The JSON of packages (those of ``name``, ``version``), newest first; ``brief`` leaves the torrents out."""
     found = await rows(connection, QUERIES["list" if brief else "full"], name=name, version=version)
     return [_json(one) for one in found]
+
+
+async def known(connection: Connection, packages: Sequence[str]) -> set[str]:
+    """Those of ``packages`` (NAME::VERSION) that are published."""
+    found = await rows(connection, QUERIES["known"], packages=list(packages))
+    return {str(one["spelling"]) for one in found}
 
 
 async def save(connection: Connection, package: Package, by: str) -> dict[str, Any]:

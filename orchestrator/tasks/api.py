@@ -9,11 +9,12 @@ from starlette.routing import BaseRoute
 
 from orchestrator.errors import UserError
 from orchestrator.runtime import web
+from orchestrator.runtime.sql import ReadOnly
 from orchestrator.tasks import store
 from orchestrator.tasks.broker import Broker
 from orchestrator.tasks.hub import Hub
 from orchestrator.tasks.manager import Manager
-from orchestrator.tasks.model import Beat, Report, list_of, value_of
+from orchestrator.tasks.model import Beat, Claimed, Report, list_of, value_of
 from orchestrator.tasks.store import SQL
 
 LONGEST_WAIT = 60.0  # seconds of a long poll
@@ -90,7 +91,11 @@ def broker_routes(broker: Broker) -> list[BaseRoute]:
         wait = min(max(value_of(body, "wait", float, "claim", 0.0), 0.0), LONGEST_WAIT)
         number = value_of(body, "claim", str, "claim", "")[:200]
         ad = value_of(body, "ad", dict, "claim")
-        return (await broker.claim(site, ad, count, wait, number, request.is_disconnected)).to_json()
+        try:
+            claimed = await broker.claim(site, ad, count, wait, number, request.is_disconnected)
+        except ReadOnly as error:  # nothing is given away in a maintenance, and nothing is wrong
+            claimed = Claimed((), error.retry_in)
+        return claimed.to_json()
 
     async def demand(request: Request) -> Any:
         site = site_of(request)

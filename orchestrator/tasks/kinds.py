@@ -17,7 +17,7 @@ KILLED = "KILLED"  # and this one, which can be reached from every state that is
 
 @dataclass(frozen=True)
 class Task:
-    """One row of grid.task."""
+    """One row of grid.task, or of its archive."""
 
     id: int
     kind: str
@@ -36,6 +36,7 @@ class Task:
     changed: float
     reason: str
     result: Json
+    archived: bool = False
 
     @classmethod
     def of(cls, row: Row) -> Self:

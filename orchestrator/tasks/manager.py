@@ -9,7 +9,7 @@ from orchestrator.classads import Ad
 from orchestrator.errors import NotFound, PermanentError, UserError
 from orchestrator.runtime import logs
 from orchestrator.runtime.daemon import wait_any
-from orchestrator.runtime.sql import Connection, Database, row, rows
+from orchestrator.runtime.sql import Connection, Database, ReadOnly, row, rows
 from orchestrator.tasks import decide, store
 from orchestrator.tasks.hub import Hub
 from orchestrator.tasks.kinds import ASSIGNED, KILLED, WAITING, Kind, Patience, Task
@@ -198,6 +198,11 @@ class Manager:
                     connection, task, step.to, actor="manager", reason=step.reason, again=step.again
                 )
                 step = decide.overdue(kind, task) if task.state == kind.lost else None
+
+    async def writable(self) -> None:
+        """ReadOnly while central takes no writes: whoever works through many tasks rests then."""
+        if found := await self.database.rows(SQL["maintenance"]):
+            raise ReadOnly(f"central is read-only for maintenance: {found[0]['reason']}", retry_in=5.0)
 
     async def kill(
         self, task: int, actor: str, reason: str, allowed: Callable[[Task], None] = lambda _: None

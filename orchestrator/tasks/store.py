@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from psycopg import sql
+from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from orchestrator.classads import Ad
@@ -19,6 +21,7 @@ from orchestrator.tasks.model import Beat, Command, Json, storable
 
 LONGEST_NOTE = 7000  # bytes; PostgreSQL takes 8000. "" stands for anything
 SQL = Queries(Path(__file__).with_name("queries.sql"))
+ARCHIVE = Queries(Path(__file__).with_name("archive.sql"))
 
 
 def _json(value: Json) -> Jsonb:
@@ -102,10 +105,15 @@ async def tell_waiting(connection: Connection, classes: Sequence[int]) -> None:
 
 
 async def get(connection: Connection, task: int, *, lock: bool = False) -> Task:
-    """The task; NotFound when there is none. With ``lock`` nobody else moves it before the transaction ends."""
-    found = await row(connection, SQL["lock" if lock else "get"], task=task)
-    if found is None:
-        raise NotFound(f"there is no task {task}", task=task)
+    """The task; NotFound when there is none. With ``lock`` nobody else moves it before the transaction ends.
+
+    An archived one is not locked: it is at its end, and every move of it is Overtaken (see ``archive.restore``).
+    """
+    while (found := await row(connection, SQL["lock" if lock else "get"], task=task)) is None:
+        if (found := await row(connection, ARCHIVE["anywhere"], task=task)) is None:
+            raise NotFound(f"there is no task {task}", task=task)
+        if found["archived"] or not lock:
+            break  # else it was just brought back
     return Task.of(found)
 
 
@@ -177,7 +185,8 @@ async def beat(
 
 async def events(connection: Connection, task: int, after: int = 0) -> list[Json]:
     """Events above the sequence number ``after``, in order."""
-    return await rows(connection, SQL["events"], task=task, after=after)
+    found = await rows(connection, SQL["events"], task=task, after=after)
+    return found or await rows(connection, ARCHIVE["events_anywhere"], task=task, after=after)
 
 
 async def command(connection: Connection, task: Task, verb: str, facts: Json | None = None) -> int:
@@ -198,3 +207,21 @@ async def answer_command(connection: Connection, site: str, number: int, answer:
     """Keep the answer; a second one, or one of another site, changes nothing."""
     if await row(connection, SQL["command_answer"], command=number, site=site, answer=_json(answer)):
         await notify(connection, "event", f"command:{number}")
+
+
+async def define_part(connection: Connection, what: str, first: int, until: int = 0) -> None:
+    """``make`` or ``drop`` the partitions of the part of the archive that begins with task ``first``."""
+    names = {"tasks": f"task_archive_{first}", "events": f"task_event_archive_{first}"}
+    values = {name: sql.Identifier(table) for name, table in names.items()}
+    for each in ARCHIVE[what].split(";"):
+        statement = sql.SQL(each).format(first=sql.Literal(first), until=sql.Literal(until), **values)
+        await connection.execute(statement)
+
+
+async def bring_back(connection: Connection, head: Task, family: Sequence[int]) -> None:
+    """These archived tasks are live. PermanentError when the request that made ``head`` has made another one since."""
+    try:
+        await rows(connection, ARCHIVE["bring_back"], tasks=list(family))
+    except UniqueViolation as error:
+        said = f"{head.kind} {head.id} was archived, and its submission was repeated since: use the newer one"
+        raise PermanentError(said, task=head.id) from error

@@ -13,7 +13,7 @@ from orchestrator.runtime import web
 from orchestrator.runtime.sql import Row, rows
 from orchestrator.tasks import store as tasks
 from orchestrator.tasks.model import value_of
-from orchestrator.transfers import model, store
+from orchestrator.transfers import archived, model, store
 from orchestrator.transfers.kind import CHANNEL
 from orchestrator.transfers.service import Transfers, Who
 
@@ -78,10 +78,9 @@ def transfer_routes(transfers: Transfers, now: Callable[[], float]) -> list[Base
         """One transfer with its steps, events and result."""
         who(request)
         async with transfers.database.transaction() as connection:
-            wanted = await store.get(connection, number(request))
-            found = (await store.listing(connection, task=number(request)))[0]
+            wanted = await archived.get(connection, number(request))
+            found, steps = await archived.listed(connection, number(request))
             events = await tasks.events(connection, found["id"])
-            steps = await store.steps(connection, found["id"])
         told = [
             {
                 "task": step.id,

@@ -20,6 +20,13 @@ def _manager(database: Database, kind: TransferKind, patience: Patience | None) 
     return Manager(database, {kind.name: kind}, patience)
 
 
+def service(database: Database, hub: Hub, kind: TransferKind, patience: Patience | None = None) -> Transfers:
+    """What users can do with transfers; ``hub`` hears of events. ``kind`` has its replicas."""
+    if kind.replicas is None:
+        raise ValueError("central books replicas")
+    return Transfers(database, _manager(database, kind, patience), hub, kind.replicas, kind.policy)
+
+
 def central_routes(
     database: Database,
     hub: Hub,
@@ -27,11 +34,8 @@ def central_routes(
     now: Callable[[], float],
     patience: Patience | None = None,
 ) -> list[BaseRoute]:
-    """What the ``central`` program serves; ``hub`` hears of events. ``kind`` has its replicas."""
-    if kind.replicas is None:
-        raise ValueError("central books replicas")
-    manager = _manager(database, kind, patience)
-    return transfer_routes(Transfers(database, manager, hub, kind.replicas, kind.policy), now)
+    """What the ``central`` program serves."""
+    return transfer_routes(service(database, hub, kind, patience), now)
 
 
 def optimizer(database: Database, kind: TransferKind, patience: Patience | None = None) -> Optimizer:

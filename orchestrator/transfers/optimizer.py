@@ -49,6 +49,7 @@ class Optimizer:
 
     async def step(self) -> float:
         """One round; returns the seconds until the next."""
+        await self.manager.writable()
         lapse = await self.manager.lapse(self.kind)
         final, most = store.FINAL, MOST
         for transfer in await self._found("expired", most=most):

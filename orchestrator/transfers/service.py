@@ -15,7 +15,7 @@ from orchestrator.tasks.hub import Hub
 from orchestrator.tasks.manager import Manager
 from orchestrator.tasks.store import SQL as TASK_SQL
 from orchestrator.tasks.store import New
-from orchestrator.transfers import model, store
+from orchestrator.transfers import archived, model, store
 from orchestrator.transfers.decide import Policy
 from orchestrator.transfers.kind import CHANNEL, Replicas
 
@@ -125,7 +125,7 @@ class Transfers:
     async def kill(self, who: Who, transfer: int) -> str:
         """The transfer's state afterwards; its steps are killed with it."""
         async with self.database.transaction() as connection:
-            await store.get(connection, transfer)
+            await archived.get(connection, transfer)
             task = await tasks.get(connection, transfer)
             if not who.admin and task.owner != who.user:
                 raise NotAllowed(
@@ -141,13 +141,13 @@ class Transfers:
     async def events(self, transfer: int, after: int, wait: float) -> list[Json]:
         """Events above ``after``; waits up to ``wait`` seconds for one."""
         async with self.database.transaction() as connection:
-            await store.get(connection, transfer)
+            await archived.get(connection, transfer)
         return await self.manager.events(self.hub, transfer, after, wait)
 
     async def why(self, transfer: int) -> Json:
         """Why it is in its state: {"state", "reasons": [text]}."""
         async with self.database.transaction() as connection:
-            wanted = await store.get(connection, transfer)
+            wanted = await archived.get(connection, transfer)
             task = await tasks.get(connection, transfer)
             if task.state == model.INSERTING:
                 said = wanted["waits"] or "the optimizer has not looked at it yet"

@@ -60,6 +60,7 @@ class ClusterMonitor:
             route("POST", "/v1/enrolments", self.enrolments),
             route("POST", "/v1/demand", self.demand),
             route("GET", "/v1/packages", self.package_list),
+            route("GET", "/v1/packages/wanted", self.packages_wanted),
             route("GET", "/v1/packages/{name}/{version}", self.package),
             route("GET", "/v1/catalogue/{call}", self.catalogue),
             route("POST", "/v1/catalogue/{call}", self.catalogue),
@@ -161,6 +162,11 @@ class ClusterMonitor:
     async def package_list(self, request: Request) -> Any:
         caller(request).require("vobox", "agent", "job")
         return await self._uplink.central.call("GET", "/v1/packages", params=dict(request.query_params))
+
+    async def packages_wanted(self, request: Request) -> Any:
+        """What waiting jobs want at this site, and no resource here has yet."""
+        caller(request).require("vobox")
+        return await self._uplink.central.get("/v1/jobs/packages")
 
     async def package(self, request: Request) -> Any:
         caller(request).require("agent", "job", "vobox")

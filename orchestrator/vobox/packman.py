@@ -16,17 +16,19 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
-from orchestrator.errors import NotFound, TemporaryError, UserError
+from orchestrator.errors import NotFound, PermanentError, TemporaryError, UserError
 from orchestrator.runtime import logs
 from orchestrator.runtime.clock import Clock
 from orchestrator.runtime.files import write_atomic
 from orchestrator.runtime.http import Api
 from orchestrator.runtime.web import caller, route
-from orchestrator.software.model import Package, PackageName
+from orchestrator.software.model import Package, PackageName, parse_spelling
 
 _FRESH = 10.0  # seconds a package entry is believed
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,200}")
 _ROOM, _LOOK = 256 << 20, 64 << 20  # bytes left to others on the disk, and between two looks at it
+_LOOK_AHEAD, _LATER = 30.0, 600.0  # seconds between two looks at what jobs will want; where nobody can tell
+_AHEAD = 10  # packages of one look
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -82,6 +84,31 @@ class PackMan:
             self._log.warning("archive is not here", package=found.spelling, reason=error.message)
         torrent = self._addressed(found, file)
         return found.to_json() | {"torrent": base64.b64encode(torrent).decode(), "urls": urls}
+
+    async def ahead(self) -> float:
+        """The archives that waiting jobs want at this site are here, and seeded, before the first agent asks for one.
+
+        Returns the seconds until the next look. One that cannot be had is tried again then.
+        """
+        try:
+            wanted = (await self._clustermonitor.get("/v1/packages/wanted"))["packages"]
+        except NotFound:
+            return _LATER  # the ClusterMonitor or central is of a version that does not know
+        for each in wanted[:_AHEAD]:
+            try:
+                found = await self._entry(parse_spelling(str(each["package"])))
+                file, _ = self._torrents.file_of(found.torrent)
+                if (self._releases / file).is_file():
+                    continue
+                self._releases.mkdir(parents=True, exist_ok=True)
+                if _free(self._releases / file) < found.size + _ROOM:
+                    raise TemporaryError(f"there is no room for {file} on this VO box", retry_in=_LOOK_AHEAD)
+                await self._prepare(found, file)
+            except (TemporaryError, PermanentError, NotFound) as error:
+                self._log.warning("package is not here ahead", package=each["package"], reason=error.message)
+            else:
+                self._log.info("package is here ahead of its jobs", package=found.spelling, size=found.size)
+        return _LOOK_AHEAD
 
     async def upload(self, request: Request) -> Any:
         """Store the body as a release archive. Its checksum (query ``sha256``) must hold; repeating is harmless.

@@ -1,9 +1,10 @@
 """The composition root of the central services: one program per name, each under the machine's supervisor.
 
-``python -m orchestrator.wiring.central postgres|central|broker|optimizer --root ROOT``
+``python -m orchestrator.wiring.central postgres|central|broker|optimizer|backup|restore --root ROOT``
 
-All but ``postgres`` are stateless: start as many ``central`` and ``broker`` as the load needs. Each imports
-what it is made of by itself: the others' libraries would be much of its start.
+``central``, ``broker`` and ``optimizer`` are stateless: start as many ``central`` and ``broker`` as the load needs.
+Each imports what it is made of by itself: the others' libraries would be much of its start. ``backup`` writes the
+database to its standard output and ``restore`` reads it from its standard input (wiring.operations).
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ class Central:
         return str(self.config["vo"])
 
     @property
+    def url(self) -> str:
+        """The libpq URL of the database."""
+        return str(self.config.get("database") or postgres.url(self.root))
+
+    @property
     def defaults(self) -> Defaults:
         from orchestrator.jobs.jdl import Defaults
 
@@ -60,9 +66,10 @@ class Central:
     @contextlib.asynccontextmanager
     async def database(self, size: int = 8) -> AsyncIterator[Database]:
         """The migrated database; waits for a server that is starting."""
+        from orchestrator.operations import maintenance
         from orchestrator.runtime.sql import Database, migrate
 
-        async with Database(self.config.get("database") or postgres.url(self.root), size=size) as database:
+        async with Database(self.url, size=size) as database:
             while True:
                 try:
                     done = await migrate(database, COMPONENTS)
@@ -72,6 +79,7 @@ class Central:
                     await asyncio.sleep(error.retry_in)
             if done:
                 logs.get("central").info("migrated", files=done)
+                await maintenance.renew(database)
             yield database
 
     def issuer(self, database: Database) -> Issuer:
@@ -112,26 +120,33 @@ async def central(here: Central) -> None:
     from orchestrator.catalogue import store as catalogue_store
     from orchestrator.catalogue.api import Catalogue
     from orchestrator.jobs import compose
+    from orchestrator.operations.api import routes as operations_routes
+    from orchestrator.runtime.sql import ReadOnly
     from orchestrator.software.api import routes as package_routes
     from orchestrator.transfers import compose as transfers
     from orchestrator.transfers.kind import TransferKind
     from orchestrator.wiring.proc import JobsView
     from orchestrator.wiring.replicas import CatalogueReplicas
+    from orchestrator.wiring.surroundings import GridSurroundings
 
     async with here.database(12) as database:
         issuer = here.issuer(database)
-        for name in here.config.get("admins") or ["admin"]:
-            await issuer.people.ensure(Person(name, USER_ROLES))
-        async with database.transaction() as connection:
-            await catalogue_store.begin(connection, here.vo, here.admin)
+        with contextlib.suppress(ReadOnly):  # what was made when it was first started is read
+            for name in here.config.get("admins") or ["admin"]:
+                await issuer.people.ensure(Person(name, USER_ROLES))
+            async with database.transaction() as connection:
+                await catalogue_store.begin(connection, here.vo, here.admin)
         kind = TransferKind(CatalogueReplicas())
-        jobs = compose.central_routes(database, here.files(database, issuer), here.defaults, also=[kind])
+        around = GridSurroundings.over(database, kind)
+        files = here.files(database, issuer)
+        jobs = compose.central_routes(database, files, here.defaults, also=[kind], surroundings=around)
         routes = [
             *auth_api.routes(issuer, read_json(here.root / "etc/token-keys.json")),
             *Catalogue(database, issuer.envelope, here.vo, JobsView(database, issuer.people)).routes(),
             *jobs.routes,
             *transfers.central_routes(database, jobs.hub, kind, SystemClock().now),
             *package_routes(database),
+            *operations_routes(database),
         ]
         await asyncio.gather(here.serve(routes, "central"), jobs.hub.run(here.stop))
 
@@ -148,25 +163,52 @@ async def broker(here: Central) -> None:
 
 
 async def optimizer(here: Central) -> None:
-    """Makes submitted jobs ready, splits, merges, plans transfers, gives up on the silent."""
-    from orchestrator.jobs import compose
+    """Makes submitted jobs ready, splits, merges, plans transfers, gives up on the silent, archives what ended."""
+    from orchestrator.jobs import archived, compose
+    from orchestrator.jobs.advice import Advice
+    from orchestrator.tasks.archive import Archive
+    from orchestrator.tasks.keeping import Keeping
+    from orchestrator.transfers import archived as archived_transfers
     from orchestrator.transfers import compose as transfers
     from orchestrator.transfers.kind import TransferKind
     from orchestrator.wiring.replicas import CatalogueReplicas
+    from orchestrator.wiring.surroundings import GridSurroundings
 
     daemon.stop_on_signals(here.stop)
     async with here.database(6) as database:
         files = here.files(database, here.issuer(database))
-        jobs = compose.optimizer(database, files, here.defaults)
-        moves = transfers.optimizer(database, TransferKind(CatalogueReplicas()))
+        kind = TransferKind(CatalogueReplicas())
+        around = GridSurroundings.over(database, kind)
+        advice = Advice(around, here.admin, int(here.config.get("replication", 0)))
+        jobs = compose.optimizer(database, files, here.defaults, advice=advice)
+        moves = transfers.optimizer(database, kind)
+        keeping = Keeping(**here.config.get("archive", {}))
+        ended = {"job": archived.ENDED, "transfer": archived_transfers.ENDED}
+        past = Archive(database, ended, SystemClock().now, keeping)
         daemon.ready()
-        await asyncio.gather(jobs.run(here.stop), moves.run(here.stop))
+        await asyncio.gather(jobs.run(here.stop), moves.run(here.stop), past.run(here.stop))
+
+
+async def backup(here: Central) -> None:
+    """The database to standard output."""
+    from orchestrator.wiring import operations
+
+    await operations.backup(here.url, here.vo)
+
+
+async def restore(here: Central) -> None:
+    """The database from standard input."""
+    from orchestrator.wiring import operations
+
+    await operations.restore(here.url, here.vo, COMPONENTS)
 
 
 _PROGRAMS: dict[str, Callable[[Central], Coroutine[Any, Any, None]]] = {
     "central": central,
     "broker": broker,
     "optimizer": optimizer,
+    "backup": backup,
+    "restore": restore,
 }
 
 

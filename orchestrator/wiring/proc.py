@@ -13,6 +13,7 @@ from orchestrator.catalogue.model import PROC
 from orchestrator.catalogue.proc import Seen
 from orchestrator.classads import quote
 from orchestrator.errors import NotFound
+from orchestrator.jobs import archived
 from orchestrator.jobs import store as jobs
 from orchestrator.jobs.model import KIND
 from orchestrator.runtime.sql import Database
@@ -55,7 +56,7 @@ class JobsView:
 
     async def _user(self, path: str, user: str) -> Seen:
         async with self.database.transaction() as connection:
-            listed = await jobs.listing(connection, jobs.Choice(owner=user), MOST_JOBS)
+            listed = await archived.listing(connection, jobs.Choice(owner=user), MOST_JOBS, everything=True)
         if not listed and user not in {person.name for person in await self.people.all()}:
             raise _nothing(path)
         found = (

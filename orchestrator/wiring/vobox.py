@@ -90,7 +90,12 @@ async def packman(box: Box) -> None:
         logic = PackMan(box.www / "releases", box.url(WEB, "http"), clustermonitor_api, torrents, clock)
         repositories = upload.Repositories(box.www / "cvmfs", box.root / "data/repository-keys")
         routes = [*logic.routes(), *upload.routes(repositories, authorize, clock.now)]
-        await box.serve(web.application(routes, box.verifier()), PACKMAN)
+        looking = asyncio.create_task(daemon.loop("ahead", logic.ahead, box.stop))
+        try:
+            await box.serve(web.application(routes, box.verifier()), PACKMAN)
+        finally:
+            looking.cancel()  # a release may be on its way
+            await asyncio.gather(looking, return_exceptions=True)
 
 
 async def public_web(box: Box) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,6 +73,9 @@ class GridWorkload:
         pets = [machine for machine in machines if PROGRAMS.get(Role(machine.role))]
         answers = await asyncio.gather(*(self._services(machine) for machine in pets))
         found = {machine.name: answer for machine, answer in zip(pets, answers, strict=True)}
+        central = [m.name for m in pets if m.role == Role.CENTRAL and found[m.name].ok]
+        if central and (warning := await self._read_only()):
+            found |= {name: replace(found[name], warning=warning) for name in central}
         asked = [m.name for m in machines if self._has_agents(m) and found.get(m.name, _FINE).ok]
         if asked:
             try:
@@ -81,6 +84,16 @@ class GridWorkload:
             except GridError as error:
                 found |= dict.fromkeys(asked, Health(False, error.message))
         return found
+
+    async def _read_only(self) -> str:
+        """Why central takes no writes; "" when it does, or does not say."""
+        from orchestrator.operations import client
+
+        try:
+            mode = await self._ask(client.look)
+        except GridError:
+            return ""
+        return f"read-only for maintenance: {mode.reason}" if mode.on else ""
 
     def _has_agents(self, machine: Machine) -> bool:
         """Some of its agents should always be there: on a VO box those that its CEs keep idle."""

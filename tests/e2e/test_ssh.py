@@ -66,6 +66,11 @@ def test_a_site_on_bare_hosts(farm: tuple[Grid, list[Host]]) -> None:
     assert central.run(f"ls {_ROOT}/etc/supervisord.conf 2>/dev/null; true") == ""
     grid.hello("far away")
 
+    # Central's data comes and goes through ssh, by what was delivered there.
+    assert "1 tasks" in grid.run("central", "backup", "far.backup")
+    grid.run("central", "restore", "far.backup", "--yes")
+    grid.hello("as it was")
+
     begun = time.monotonic()
     assert grid.run("up").strip().endswith("nothing to do")
     print(f"figure ssh_second_up {time.monotonic() - begun:.1f} s")

@@ -47,11 +47,11 @@ async def test_a_lost_answer_costs_a_second_assertion_only(
     async with central.user("ada") as ada:
         spend, lost = central.issuer.people.spend, []
 
-        async def spent_twice(jti: str, expires: float, now: float) -> None:
-            await spend(jti, expires, now)
+        async def spent_twice(jti: str, expires: float, now: float, **more: float) -> None:
+            await spend(jti, expires, now, **more)
             if not lost:
                 lost.append(jti)
-                await spend(jti, expires, now)
+                await spend(jti, expires, now, **more)
 
         monkeypatch.setattr(central.issuer.people, "spend", spent_twice)
         assert (await ada.get("/v1/auth/me"))["subject"] == "user:ada"

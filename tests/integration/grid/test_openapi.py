@@ -54,7 +54,7 @@ async def test_what_is_served_is_told(grid: Grid) -> None:
     assert schema["properties"]["jdl"] == {"type": "string"}
     assert schema["required"] == ["jdl"]
     listed = {each["name"] for each in document["paths"]["/v1/jobs"]["get"]["parameters"]}
-    assert listed == {"state", "owner", "tag", "site", "master", "since", "limit"}
+    assert listed == {"state", "owner", "tag", "site", "master", "since", "limit", "archived"}
     (number,) = document["paths"]["/v1/jobs/{id}/hold"]["post"]["parameters"]
     assert number == {"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}}
     claim = (await grid.broker.get("/v1/openapi.json"))["paths"]["/v1/broker/claim"]["post"]

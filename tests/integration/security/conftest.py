@@ -23,6 +23,7 @@ from orchestrator.catalogue import store as catalogue_store
 from orchestrator.catalogue.api import Catalogue
 from orchestrator.jobs import compose
 from orchestrator.jobs.jdl import Defaults
+from orchestrator.operations.api import routes as operations_routes
 from orchestrator.runtime import web
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.files import read_json
@@ -92,6 +93,7 @@ async def vo(server: str, tmp_path: Path, request: pytest.FixtureRequest) -> Asy
                 *Catalogue(database, issuer.envelope, VO).routes(),
                 *compose.central_routes(database, files, Defaults(VO)).routes,
                 *package_routes(database),
+                *operations_routes(database),
             ],
             check,
         )

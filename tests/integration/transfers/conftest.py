@@ -46,6 +46,7 @@ from orchestrator.transfers.kind import TransferKind
 from orchestrator.transfers.mover import Mover, Streams
 from orchestrator.wiring.files import CatalogueFiles
 from orchestrator.wiring.replicas import CatalogueReplicas
+from orchestrator.wiring.surroundings import GridSurroundings
 from tests.support.until import until
 
 from ..catalogue.conftest import VO, Central
@@ -207,7 +208,7 @@ async def database(server: str) -> AsyncIterator[Database]:
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     async with Database(server.replace("/grid?", f"/{name}?"), size=16) as opened:
-        parts = ("auth", "catalogue", "tasks", "jobs", "transfers")
+        parts = ("auth", "catalogue", "tasks", "jobs", "transfers", "software")
         await migrate(opened, [PACKAGE / part for part in parts])
         async with opened.transaction() as connection:
             await catalogue_store.begin(connection, VO, "root")
@@ -235,7 +236,8 @@ async def world(database: Database, tmp_path: Path, policy: Policy) -> AsyncIter
     tls = tls_context(authority.ca)
     files = CatalogueFiles(database, issuer.envelope, tls, VO, "root")
     kind = TransferKind(CatalogueReplicas(), issuer.envelope, policy)
-    served = jobs.central_routes(database, files, Defaults(VO), PATIENCE, also=[kind])
+    around = GridSurroundings.over(database, kind)
+    served = jobs.central_routes(database, files, Defaults(VO), PATIENCE, also=[kind], surroundings=around)
     broker = jobs.broker_routes(database, issuer.job, PATIENCE, also=[kind])
     routes = [
         *auth_api.routes(issuer, read_json(root / "etc/token-keys.json")),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import hashlib
+import http.server
 import io
 import os
 import signal
 import tarfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +159,53 @@ async def test_a_release_is_uploaded_served_and_seeded(machine: Any, central: An
         )  # fmt: skip
     assert same(got.path, data)
     assert got.from_peers == len(data), "it came from the seeder, by the tracker"
+
+
+async def test_a_release_that_waiting_jobs_want_is_here_before_anybody_asks(
+    machine: Any, central: Any, tmp_path: Path
+) -> None:
+    data = _archive(tmp_path)
+    wanted = [{"package": "Gone::1", "jobs": 1}]
+    with _served(tmp_path) as url:
+        torrent = make.make(tmp_path / "Tool-1.tar.gz", web_seeds=[f"{url}/Tool-1.tar.gz"])
+        package = {
+            "name": "Tool", "version": "1", "fqrn": "", "path": "", "revision": 1, "size": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(), "info_hash": torrent.info_hash,
+            "torrent": _base64(torrent.data),
+        }  # fmt: skip
+
+        async def packages(request: Any) -> Any:
+            return [package] if request.query_params["name"] == "Tool" else []
+
+        async def ahead(request: Any) -> Any:
+            web.caller(request).require("vobox")
+            return {"packages": [*wanted, {"package": "Tool::1", "jobs": 3}]}
+
+        await central.stop()
+        routes = central._routes()
+        more = [("/v1/packages", packages), ("/v1/jobs/packages", ahead)]
+        central._routes = lambda: [*routes, *(web.route("GET", *each) for each in more)]
+        await central.start()
+        for program in ("clustermonitor", "packman", "web"):
+            machine.start(program)
+        await machine.ready(8080, "http")
+        releases = machine.root / "data/www/releases"
+        await _wait(lambda: (releases / "Tool-1.tar.gz.torrent").is_file(), "the release")
+        assert (releases / "Tool-1.tar.gz").read_bytes() == data
+        assert "Gone::1 is not published" in machine.log(), "the one that cannot be had is told"
+        assert "here ahead of its jobs" in machine.log()
+
+
+@contextlib.contextmanager
+def _served(folder: Path) -> Iterator[str]:
+    """The URL of a web server over the files of ``folder``."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
 
 
 def _bearer(token: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.catalogue import model
-from orchestrator.cli.filecopy import absolute
+from orchestrator.client.copying import absolute
 from orchestrator.errors import NotAllowed, UserError
 
 HOME = "/vo/user/a/ada"

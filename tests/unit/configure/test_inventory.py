@@ -77,6 +77,16 @@ def test_everything_is_json() -> None:
         json.dumps(pure.host_variables(SITE, machine, ALL, FACTS, TRUST))
 
 
+@pytest.mark.parametrize(("budgets", "wanted"), [({}, 0), ({"replication": "500 GB"}, 500 * 10**9)])
+def test_the_optimizer_copies_by_itself_only_what_the_site_spec_allows(
+    budgets: dict[str, Any], wanted: int
+) -> None:
+    spec = Site.model_validate(_SITE | {"budgets": budgets})
+    assert (
+        pure.host_variables(spec, CENTRAL, ALL, FACTS, TRUST)["orchestrate_config"]["replication"] == wanted
+    )
+
+
 def test_central_alone_gets_no_agent_file() -> None:
     variables = pure.host_variables(SITE, CENTRAL, ALL, FACTS, TRUST)
     assert variables["agent_file_source"] == ""

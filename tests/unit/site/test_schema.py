@@ -32,6 +32,7 @@ def test_defaults_are_filled_in() -> None:
     assert made.software.repositories["alice.example.org"].server == "vobox"
     assert made.software.method == "torrent"
     assert (made.security.token_lifetime, made.security.certificate_lifetime) == (3600, 30 * 86400)
+    assert (made.archive.after, made.archive.keep) == (7 * 86400, None)
 
 
 def test_what_the_file_says_is_kept() -> None:

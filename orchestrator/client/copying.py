@@ -88,7 +88,7 @@ async def upload(
         where = [each.se for each in made]
         return {"lfn": target, "guid": made[0].guid, "size": made[0].size, "se": where, "new": True}
 
-    return await _all(files.items(), one)
+    return await some_at_once(files.items(), one)
 
 
 async def tree(api: Api, entry: Entry) -> list[Entry]:
@@ -109,10 +109,10 @@ async def download(
 
     if entry.is_directory:
         target.mkdir(parents=True, exist_ok=True)
-    return await _all(files, one)
+    return await some_at_once(files, one)
 
 
-async def _all(items: Iterable[T], act: Callable[[T], Awaitable[R]]) -> list[R]:
+async def some_at_once(items: Iterable[T], act: Callable[[T], Awaitable[R]]) -> list[R]:
     """``act`` on each, a few at once; the first error ends it."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
