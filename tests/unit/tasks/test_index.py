@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,3 +99,32 @@ def test_nothing_is_promised_twice(classes: list[tuple[int, float, float]], aske
 @pytest.mark.parametrize("free", [{"Cores": 0.0}, {"Memory": 1.0}])
 def test_who_has_nothing_free_gets_nothing(free: dict[str, float]) -> None:
     assert given_to(index(line(1)), **free) == []
+
+
+def test_a_long_line_goes_before_others_only_until_its_owner_got_something() -> None:
+    day = 86400.0
+    old = [Waiting(number, "job", "ada", "", 100, 1.0, number * 60.0) for number in (1, 2)]  # for ten days
+    new = Waiting(3, "job", "bob", "", 2, 0.9, 10 * day)
+    made = Index()
+    made.replace([*old, new], 10 * day)
+    assert given_to(made) == [(1, 1)]
+    made.replace([*old, new], 10 * day + 1)
+    assert given_to(made) == [(1, 1)]  # both got nothing for as long now, and hers cost more
+    made.replace([*old, replace(new, oldest=9.8 * day)], 10 * day + 1)
+    assert [given_to(made) for _ in range(3)] == [
+        [(3, 1)],
+        [(3, 1)],
+        [(1, 1)],
+    ]  # of hers the oldest first, as ever
+
+
+def test_who_gets_nothing_grows_older_without_bound() -> None:
+    day = 86400.0
+    rich, poor = Waiting(1, "job", "ada", "", 9, 5.0, 0.0), Waiting(2, "job", "bob", "", 9, 0.1, 0.0)
+    made = Index()
+    turns = []
+    for now in range(10):  # days
+        made.replace([replace(rich, waiting=9), replace(poor, waiting=9)], now * day)
+        turns += given_to(made)
+    assert turns.index((2, 1)) == 6  # five units of priority are five days
+    assert turns[7:] == [(1, 1)] * 3
