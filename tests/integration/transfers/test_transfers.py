@@ -96,7 +96,7 @@ async def test_limits_are_respected_and_all_is_done(world: World) -> None:
 
         async def throttled() -> bool:
             rows = await world.central.rows("SELECT 1 AS x FROM grid.transfer WHERE waits <> '' AND open")
-            return len(rows) >= 3 and sum(mover.now.values()) == 6
+            return len(rows) >= 2 and sum(mover.now.values()) == 6  # what waits for a full d is not looked at
 
         await until(throttled)
         why = [await client.why(world.ada, job) for job in jobs]
