@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.cells import short
 from orchestrator.jobs import model
 from orchestrator.units import format_duration, format_size
 
@@ -68,10 +69,11 @@ def listing(found: list[Json]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column, name in enumerate(names):
         width = max(len(name), *(len(Text.from_markup(line[column])) for line in lines))
-        table.add_column(name, justify="right" if name in ("ID", "PARTS") else "left", min_width=width)
-    table.add_column("NAME", overflow="ellipsis", no_wrap=True)  # the one that gives way on a narrow terminal
-    for line in lines:
-        table.add_row(*line)
+        right = name in ("ID", "PARTS")
+        table.add_column(name, justify="right" if right else "left", min_width=width, no_wrap=True)
+    table.add_column("NAME")  # the one that gives way on a narrow terminal
+    for *cells, name in lines:
+        table.add_row(*cells, short(name))
     _console().print(table)
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from orchestrator.cli.cells import short
 from orchestrator.transfers import model
 from orchestrator.units import format_duration, format_size
 
@@ -48,7 +49,7 @@ def event(each: Json, transfer: int | None = None) -> None:
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
-        table.add_column(name, justify="right" if name in ("ID", "SIZE") else "left")
+        table.add_column(name, justify="right" if name in ("ID", "SIZE") else "left", no_wrap=True)
     return table
 
 
@@ -58,7 +59,7 @@ def listing(found: list[Json]) -> None:
         _console().print("no transfers; ask for one with `orchestrate transfer submit LFN --to SE`")
         return
     table = _table("ID", "STATE", "USER", "KIND", "WAY", "SIZE")
-    table.add_column("FILE", overflow="ellipsis", no_wrap=True)
+    table.add_column("FILE")  # the one that gives way on a narrow terminal
     for each in found:
         attempt = f" [dim]#{each['attempt']}[/]" if each["attempt"] > 1 else ""
         size = format_size(each["size"])
@@ -67,7 +68,7 @@ def listing(found: list[Json]) -> None:
         reason = f"  [dim]{escape(each['reason'])}[/]" if each["reason"] else ""
         way = f"{each['source'] or '?'} → {each['destination']}"
         cells = (str(each["id"]), _colour(each["state"]) + attempt, each["owner"], each["kind"], escape(way))
-        table.add_row(*cells, size, escape(each["lfn"]) + reason)
+        table.add_row(*cells, size, short(escape(each["lfn"]) + reason))
     _console().print(table)
 
 
