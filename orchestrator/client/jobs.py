@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.catalogue import client as catalogue
 from orchestrator.client import copying
+from orchestrator.client.following import Followed
 from orchestrator.errors import NotFound, UserError
 from orchestrator.jobs import client, model
 
@@ -23,7 +23,7 @@ PORTION = 2_000  # jobs of one request
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Followed):
     """One job by its number. ``warnings``: what its submission said."""
 
     connection: Connection = field(repr=False)
@@ -60,14 +60,6 @@ class Job:
                 state in (model.DONE, model.DONE_WARN) and model.unjudged(state, await self.show())
             ):
                 return
-
-    async def wait(self, timeout: float | None = None) -> str:
-        """The state that it ends in. TimeoutError when it has not after ``timeout`` seconds: it goes on all the same."""
-        state = ""
-        async with asyncio.timeout(timeout):
-            async for event in self.follow():
-                state = str(event["new"])
-        return state
 
     async def outputs(self) -> list[Json]:
         """Its output files: {lfn, size, md5, se, ...}."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.catalogue import client as catalogue
 from orchestrator.client import copying
 from orchestrator.client.files import Files
+from orchestrator.client.following import Followed
 from orchestrator.errors import UserError
 from orchestrator.transfers import client, model
 
@@ -21,7 +21,7 @@ Rows = list[Json]  # by this name, since a method is called list
 
 
 @dataclass(frozen=True)
-class Transfer:
+class Transfer(Followed):
     """One transfer by its number. ``row``: what its request was answered ({lfn, task, state, new})."""
 
     connection: Connection = field(repr=False)
@@ -45,14 +45,6 @@ class Transfer:
                 return
             if new == model.LOST and (await self.show())["state"] == model.LOST:  # else another FTD tries
                 return
-
-    async def wait(self, timeout: float | None = None) -> str:
-        """The state that it ends in. TimeoutError when it has not after ``timeout`` seconds: it goes on all the same."""
-        state = ""
-        async with asyncio.timeout(timeout):
-            async for event in self.follow():
-                state = str(event["new"])
-        return state
 
     async def kill(self) -> str:
         """Its state afterwards."""

@@ -18,8 +18,6 @@ from orchestrator.auth import api as auth_api
 from orchestrator.auth.authority import Authority
 from orchestrator.auth.client import certificate_tokens, host_tokens
 from orchestrator.auth.issuer import Issuer
-from orchestrator.auth.model import USER_ROLES, Person
-from orchestrator.auth.store import People
 from orchestrator.auth.verify import verifier
 from orchestrator.catalogue import store
 from orchestrator.catalogue.api import Catalogue
@@ -27,9 +25,9 @@ from orchestrator.runtime import web
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.files import read_json
 from orchestrator.runtime.http import Api, TokenSource, tls_context
-from orchestrator.runtime.security import TokenSigner
 from orchestrator.runtime.sql import Database, migrate
 from orchestrator.wiring.proc import JobsView
+from tests.support.vo import founded
 
 PACKAGE = Path(orchestrator.__file__).parent
 VO = "testvo"
@@ -106,14 +104,7 @@ class Central:
 @pytest.fixture
 async def central(database: Database, tmp_path: Path) -> AsyncIterator[Central]:
     """Everything runs; members are root (admin), ada and bob."""
-    authority = Authority(tmp_path / "keys", VO)
-    clock = SystemClock()
-    authority.ensure(clock.now())
-    signer = TokenSigner(VO, read_json(tmp_path / "keys/token-signing.json"))
-    people = People(database)
-    for person in (Person("root", USER_ROLES), Person("ada", ("user",)), Person("bob", ("user",))):
-        await people.ensure(person)
-    issuer = Issuer(signer, people, authority.ca.read_bytes(), clock)
+    authority, people, issuer = await founded(database, tmp_path / "keys", VO)
     socket = web.listen("127.0.0.1", 0)
     here = Central(database, authority, issuer, f"https://127.0.0.1:{socket.getsockname()[1]}")
     root = here.machine(tmp_path / "central", "127.0.0.1", "central")

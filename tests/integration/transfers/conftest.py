@@ -19,10 +19,6 @@ import pytest
 
 import orchestrator
 from orchestrator.auth import api as auth_api
-from orchestrator.auth.authority import Authority
-from orchestrator.auth.issuer import Issuer
-from orchestrator.auth.model import USER_ROLES, Person
-from orchestrator.auth.store import People
 from orchestrator.auth.verify import verifier
 from orchestrator.catalogue import client as catalogue
 from orchestrator.catalogue import store as catalogue_store
@@ -33,7 +29,6 @@ from orchestrator.runtime import web
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.files import read_json, write_json
 from orchestrator.runtime.http import Api, tls_context
-from orchestrator.runtime.security import TokenSigner
 from orchestrator.runtime.sql import Database, migrate
 from orchestrator.tasks import client as tasks
 from orchestrator.tasks.kinds import Patience
@@ -48,6 +43,7 @@ from orchestrator.wiring.files import CatalogueFiles
 from orchestrator.wiring.replicas import CatalogueReplicas
 from orchestrator.wiring.surroundings import GridSurroundings
 from tests.support.until import until
+from tests.support.vo import founded
 
 from ..catalogue.conftest import VO, Central
 
@@ -223,13 +219,7 @@ def policy() -> Policy:
 @pytest.fixture
 async def world(database: Database, tmp_path: Path, policy: Policy) -> AsyncIterator[World]:
     """Central and the optimizer run; sites and FTDs are the tests'."""
-    authority, clock = Authority(tmp_path / "keys", VO), SystemClock()
-    authority.ensure(clock.now())
-    signer = TokenSigner(VO, read_json(tmp_path / "keys/token-signing.json"))
-    people = People(database)
-    for person in (Person("root", USER_ROLES), Person("ada", ("user",)), Person("bob", ("user",))):
-        await people.ensure(person)
-    issuer = Issuer(signer, people, authority.ca.read_bytes(), clock)
+    authority, _, issuer = await founded(database, tmp_path / "keys", VO)
     socket = web.listen("127.0.0.1", 0)
     here = Central(database, authority, issuer, f"https://127.0.0.1:{socket.getsockname()[1]}")
     root = here.machine(tmp_path / "central", "127.0.0.1", "central")
@@ -244,7 +234,7 @@ async def world(database: Database, tmp_path: Path, policy: Policy) -> AsyncIter
         *Catalogue(database, issuer.envelope, VO).routes(),
         *served.routes,
         *broker.routes,
-        *compose.central_routes(database, served.hub, kind, clock.now, PATIENCE),
+        *compose.central_routes(database, served.hub, kind, SystemClock().now, PATIENCE),
     ]
     app = web.application(routes, verifier(root / "etc/token-keys.json", VO))
     running = web.server(app, web.TlsFiles.of(root))
