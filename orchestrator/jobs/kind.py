@@ -95,13 +95,13 @@ class JobKind:
         """``catalogue`` is None where no outputs are booked (in the broker)."""
         self.catalogue = catalogue
 
-    def payload(self, task: Task) -> Json:
+    def payload(self, spec: Json) -> Json:
         """What ``model.Payload.of`` reads."""
-        return dict(task.spec["jdl"])
+        return dict(spec["jdl"])
 
-    def lifetime(self, task: Task) -> float:
+    def lifetime(self, spec: Json) -> float:
         """Seconds one attempt may last, installation and saving included."""
-        return float(task.spec["jdl"]["TTL"]) + MARGIN
+        return float(spec["jdl"]["TTL"]) + MARGIN
 
     async def on_move(self, connection: Connection, task: Task, report: Report | None) -> None:
         """Book the outputs with the move that ends the job, judge the job that a validation was for, and wake

@@ -150,7 +150,7 @@ SELECT * FROM grid.task WHERE parent = %(master)s ORDER BY id
 SELECT owner, count(*) AS count FROM grid.task WHERE kind = 'job' AND state = ANY(%(active)s) GROUP BY owner
 
 -- name: waiting_by_owner
-SELECT owner, sum(waiting)::bigint AS count FROM grid.task_class
+SELECT owner, sum(waiting)::bigint AS count FROM grid.class_now
  WHERE kind = 'job' AND waiting > 0 GROUP BY owner
 
 -- name: set_factor
@@ -167,7 +167,7 @@ SELECT pg_try_advisory_xact_lock(hashtextextended('suggestions are made', 0)) AS
 -- name: waiting_classes
 -- A page of the classes with waiting members, and the first member of each: its conditions stand for the class.
 SELECT c.id, c.waiting, extract(epoch FROM now() - c.oldest)::float8 AS waited, c.ad, first.near, first.conditions
-  FROM (SELECT * FROM grid.task_class WHERE kind = 'job' AND waiting > 0 AND id > %(after)s ORDER BY id LIMIT %(limit)s) AS c
+  FROM (SELECT * FROM grid.class_now WHERE kind = 'job' AND waiting > 0 AND id > %(after)s ORDER BY id LIMIT %(limit)s) AS c
  CROSS JOIN LATERAL (
        SELECT CASE WHEN spec ? 'sites' THEN '' ELSE coalesce(spec ->> 'near', '') END AS near, spec -> 'conditions' AS conditions
          FROM grid.task WHERE class = c.id AND state = 'WAITING' ORDER BY priority DESC, id LIMIT 1) AS first

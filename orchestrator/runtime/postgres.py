@@ -21,13 +21,18 @@ from orchestrator.errors import PermanentError
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "100",
-    "shared_buffers": "256MB",
     "wal_compression": "on",
     "logging_collector": "off",
     "log_min_messages": "warning",
     "timezone": "UTC",
     "lc_messages": "C",
 }
+
+
+def _buffers() -> str:
+    """A quarter of the memory, as PostgreSQL's manual advises; what is beyond them costs a copy from the system's cache."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{max(128, min(memory // 4 >> 20, 8192))}MB"
 
 
 def url(root: Path) -> str:
@@ -101,7 +106,8 @@ def command(root: Path) -> list[str]:
         if made.returncode != 0:
             raise PermanentError(f"initdb failed: {made.stderr.strip()[-500:]}")
         with (fresh / "postgresql.conf").open("a") as settings:
-            settings.writelines(f"{key} = '{value}'\n" for key, value in _SETTINGS.items())
+            chosen = _SETTINGS | {"shared_buffers": _buffers()}
+            settings.writelines(f"{key} = '{value}'\n" for key, value in chosen.items())
         single = [str(binaries() / "postgres"), "--single", "-D", str(fresh), "postgres"]
         subprocess.run(
             [*_as_user(fresh), *single],

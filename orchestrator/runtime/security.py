@@ -157,8 +157,12 @@ def public_keys(private: Mapping[str, Any]) -> dict[str, Any]:
     return {"keys": [ECKey.import_key(dict(private)).as_dict(private=False)]}
 
 
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+_ECDSA = ec.ECDSA(hashes.SHA256())
+
+
 def _base64(value: Mapping[str, Any]) -> bytes:
-    return base64.urlsafe_b64encode(json.dumps(value, separators=(",", ":")).encode()).rstrip(b"=")
+    return base64.urlsafe_b64encode(_compact(value).encode()).rstrip(b"=")
 
 
 class TokenSigner:
@@ -180,7 +184,7 @@ class TokenSigner:
         """
         full = {**claims, "iss": self.vo, "iat": int(now), "exp": int(now + lifetime)}
         signed = self._header + b"." + _base64(full)
-        r, s = decode_dss_signature(self._key.sign(signed, ec.ECDSA(hashes.SHA256())))
+        r, s = decode_dss_signature(self._key.sign(signed, _ECDSA))
         signature = base64.urlsafe_b64encode(r.to_bytes(32, "big") + s.to_bytes(32, "big")).rstrip(b"=")
         return (signed + b"." + signature).decode()
 

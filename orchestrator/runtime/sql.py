@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, LiteralString
 from weakref import WeakKeyDictionary
 
+import orjson
 import psycopg
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
 from orchestrator.errors import TemporaryError, UserError
@@ -26,6 +28,9 @@ Row = dict[str, Any]
 READ_ONLY = "57M01"  # SQLSTATE of a write while central is read-only (tasks/migrations/0003_maintenance.sql)
 _FRESH = 1.0  # seconds
 _NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
+
+
+set_json_loads(orjson.loads)
 
 
 class ReadOnly(TemporaryError):
@@ -56,7 +61,7 @@ class Database:
             max_size=size,
             open=False,
             timeout=10,
-            kwargs={"row_factory": dict_row, "autocommit": False},
+            kwargs={"row_factory": dict_row, "autocommit": True},
             check=self._check,
         )
         self._used: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
@@ -81,23 +86,31 @@ class Database:
 
         A database that is restarting is a TemporaryError, one that takes no writes now is ReadOnly.
         """
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def rows(self, statement: LiteralString, **values: Any) -> list[Row]:
+        """All rows of one statement, which is a transaction by itself: one journey instead of three."""
+        async with self.connection() as connection:
+            return await rows(connection, statement, **values)
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection on which each statement is a transaction by itself; the same errors."""
         try:
             async with self.pool.connection() as connection:
-                yield connection
+                try:
+                    yield connection
+                except psycopg.NotSupportedError as error:
+                    if "cached plan" not in str(error):
+                        raise
+                    # "cached plan must not change result type": the next connection prepares it anew.
+                    await connection.close()
+                    raise TemporaryError(f"a table has just been changed: {error}", retry_in=0.1) from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if error.sqlstate == READ_ONLY:
                 raise ReadOnly(str(error.diag.message_primary), retry_in=5.0) from error
             raise TemporaryError(f"the database does not answer: {error}", retry_in=0.5) from error
-        except psycopg.NotSupportedError as error:
-            if "cached plan" not in str(error):
-                raise
-            # "cached plan must not change result type": the next try, after this rollback, prepares it anew.
-            raise TemporaryError(f"a table has just been changed: {error}", retry_in=0.1) from error
-
-    async def rows(self, statement: LiteralString, **values: Any) -> list[Row]:
-        """All rows of one statement in a transaction of its own."""
-        async with self.transaction() as connection:
-            return await rows(connection, statement, **values)
 
     async def listen(
         self, channels: Sequence[str], heard: Callable[[str, str], None], stop: asyncio.Event
@@ -135,7 +148,16 @@ async def rows(connection: Connection, statement: LiteralString, **values: Any) 
         cursor = await connection.execute(statement, values)
     except psycopg.DataError as error:
         raise UserError(f"a value cannot be stored: {error.diag.message_primary}") from error
-    return await cursor.fetchall() if cursor.description else []
+    return await cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
+
+
+def array(values: Iterable[object]) -> str:
+    """A text that PostgreSQL reads as an array (``%(name)s::bigint[]``): what each value prints as, quoted.
+
+    For the few statements that are run thousands of times a second: the driver writes an array an element at a time.
+    """
+    each = [str(value).replace("\\", "\\\\").replace('"', '\\"') for value in values]
+    return '{"' + '","'.join(each) + '"}' if each else "{}"
 
 
 async def row(connection: Connection, statement: LiteralString, **values: Any) -> Row | None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse
+from starlette.responses import FileResponse
 from starlette.routing import Route
 
 from orchestrator.errors import GridError, NotFound, TemporaryError, UserError
-from orchestrator.runtime.web import caller, route
+from orchestrator.runtime.web import Answer, caller, route
 from orchestrator.storage import model
 from orchestrator.storage.model import NoRoom, Permit
 from orchestrator.storage.shelf import Shelf
@@ -60,7 +60,7 @@ class StorageElement:
                 raise UserError(f"{announced} bytes are announced, the envelope is for {permit.size}")
             if await asyncio.to_thread(shelf.holds, permit):
                 await _drain(body, permit.size)
-                return JSONResponse({"pfn": permit.pfn}, status_code=200)
+                return Answer({"pfn": permit.pfn}, status_code=200)
             new = await self._receive(shelf, permit, body)
         except ClientDisconnect as error:
             raise TemporaryError("the sender hung up; send it again") from error
@@ -69,7 +69,7 @@ class StorageElement:
                 self._full[request.path_params["se"]].set()
             await _drain(body, _DRAINED)
             raise
-        return JSONResponse({"pfn": permit.pfn}, status_code=201 if new else 200)
+        return Answer({"pfn": permit.pfn}, status_code=201 if new else 200)
 
     async def delete(self, request: Request) -> Any:
         """The file is not here (any more)."""

@@ -16,9 +16,9 @@ from orchestrator.tasks import decide
 from orchestrator.tasks.claims import Claims
 from orchestrator.tasks.hub import Hub
 from orchestrator.tasks.index import Asked
-from orchestrator.tasks.kinds import Kind, Patience, Task
+from orchestrator.tasks.kinds import Given, Kind, Patience
 from orchestrator.tasks.matching import Matcher, Memory, Resource
-from orchestrator.tasks.model import Assignment, Claimed, Json
+from orchestrator.tasks.model import Assignment, Claimed, Json, storable
 from orchestrator.tasks.store import SQL
 
 JobToken = Callable[[int, int, str, str, float], str]  # (task, attempt, user, site, seconds) → token
@@ -76,16 +76,16 @@ class Broker:
         name = str(given.get("Name") or given.get("Host") or given.get("CE") or "?")
         give_up = asyncio.get_running_loop().time() + wait
         await self._saw(site, name, resource)
+        number = f"{site}/{name}/{storable(claim)}" if claim else ""
         sleeper = _Sleeper(Asked(site, count, resource.free), resource, asyncio.Event())
         if wait > 0:
             self._sleepers[sleeper] = None
         try:
             while True:
                 sleeper.woken.clear()
-                number = f"{site}/{name}/{claim}" if claim else ""
                 if tasks := await self.claims.ask(site, name, resource, count, number):
                     self._misses.pop(f"{site}/{name}", None)
-                    return Claimed(tuple(self._assignment(task) for task in tasks))
+                    return Claimed(tuple([self._assignment(each, site) for each in tasks]))
                 left = give_up - asyncio.get_running_loop().time()
                 if left <= 0:
                     break
@@ -102,7 +102,7 @@ class Broker:
         resource = self.matcher.resource(given, site)
         await self.claims.refresh(asyncio.get_running_loop().time())
         accepts = self.matcher.judge(resource)
-        return sum(each.waiting for each in self.claims.index.waiting(site) if accepts(each.id))
+        return sum(each.waiting for each in self.claims.index.waiting(site, accepts))
 
     async def _saw(self, site: str, name: str, resource: Resource) -> None:
         """The resource is known before it gets a task: a drain finds those that never had to wait, too."""
@@ -160,10 +160,9 @@ class Broker:
                 woken, left = True, left - sleeper.asked.count
         return woken
 
-    def _assignment(self, task: Task) -> Assignment:
-        kind = self.kinds[task.kind]
-        token = self.job_token(task.id, task.attempt, task.owner, task.site, kind.lifetime(task))
-        deadline = task.changed + self.patience.acknowledge
-        return Assignment(
-            task.id, task.attempt, task.kind, kind.payload(task), token, task.owner, task.site, deadline
-        )
+    def _assignment(self, given: Given, site: str) -> Assignment:
+        kind = self.kinds[given.kind]
+        token = self.job_token(given.id, given.attempt, given.owner, site, kind.lifetime(given.spec))
+        deadline = given.changed + self.patience.acknowledge
+        payload = kind.payload(given.spec)
+        return Assignment(given.id, given.attempt, given.kind, payload, token, given.owner, site, deadline)

@@ -8,23 +8,28 @@ read after the question was asked.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from psycopg.rows import tuple_row
+
 from orchestrator.errors import GridError, TemporaryError
-from orchestrator.runtime.sql import Database, Row, rows
+from orchestrator.runtime.sql import Connection, Database, ReadOnly, array, rows
 from orchestrator.tasks.decide import Waiting
 from orchestrator.tasks.index import Asked, Index, allot
-from orchestrator.tasks.kinds import Patience, Task
+from orchestrator.tasks.kinds import Given, Patience
 from orchestrator.tasks.matching import Matcher, Resource
 from orchestrator.tasks.store import SQL
 
 MOST_TOGETHER = 64  # claims of one transaction
-_LANES = 2  # transactions at a time: one commits while the other is made
+_LANES = 2  # transactions at a time: one is with the database while the other is made or answered
+_WORTH_IT = 4  # claims: fewer are not shared out to two transactions
 _OLDEST = 1.0  # seconds: priorities and shares change without a word
 _PAUSE = 2e-5  # seconds between two readings of the index, for each class in it
 _COLUMNS = tuple(each.name for each in fields(Waiting))
+_FOLD = 0.25  # seconds after which what claims took is subtracted from the classes' rows
 _TRIES = 5  # with a fresh index each, before a claim goes away empty although there is something
 
 
@@ -37,7 +42,7 @@ class Claim:
     resource: Resource
     count: int
     number: str
-    answer: asyncio.Future[list[Task]]
+    answer: asyncio.Future[list[Given]]
     asked: float = 0.0
     tries: int = 0
     lines: list[tuple[int, int]] = field(default_factory=list)  # (class, how many) to try
@@ -54,19 +59,18 @@ class Claims:
         self.grown: set[int] = set()  # classes, until whoever wakes sleepers has taken them from here
         self.news = False  # something began to wait that the index may not know
         self._read = float("-inf")  # when the index began to be read
+        self._folded = float("-inf")
         self._queue: list[Claim] = []
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[None] | None] = set()
+        self._beginning = False  # one of them has not taken anything yet
         self._refreshing = asyncio.Lock()
 
-    async def ask(self, site: str, name: str, resource: Resource, count: int, number: str) -> list[Task]:
+    async def ask(self, site: str, name: str, resource: Resource, count: int, number: str) -> list[Given]:
         """What this resource gets now."""
         running = asyncio.get_running_loop()
         claim = Claim(site, name, resource, count, number, running.create_future(), running.time())
         self._queue.append(claim)
-        if len(self._serving) < _LANES:
-            serving = asyncio.create_task(self._serve())
-            self._serving.add(serving)
-            serving.add_done_callback(self._serving.discard)
+        self._begin()
         return await claim.answer
 
     async def refresh(self, since: float) -> None:
@@ -81,6 +85,10 @@ class Claims:
                 return
             await asyncio.sleep(max(0.0, self._read + _PAUSE * len(self.index) - running.time()))
             began, self.news = running.time(), False
+            if began - self._folded > _FOLD:
+                self._folded = began
+                with contextlib.suppress(ReadOnly):  # the counts are right without it
+                    await self.database.rows(SQL["fold"])
             told = await self.database.rows(SQL["classes"])
             now = float(told[0]["now"]) if told else 0.0
             found = [Waiting(**{name: each[name] for name in _COLUMNS}) for each in told]
@@ -90,12 +98,27 @@ class Claims:
             self.grown.update(self.index.replace(found, now))
             self._read = began
 
+    def _begin(self) -> None:
+        if not self._beginning and len(self._serving) < _LANES:
+            self._beginning = True
+            self._serving.add(asyncio.create_task(self._lane()))
+
+    async def _lane(self) -> None:
+        self._beginning = False
+        try:
+            await self._serve()
+        finally:  # not by a callback of the task: who asks before that is called would wait for ever
+            self._serving.discard(asyncio.current_task())
+
     async def _serve(self) -> None:
-        while self._queue:
-            batch = self._next()
+        while batch := self._next():
             failure: GridError = TemporaryError("the claim could not be served; ask again", retry_in=1.0)
             try:
-                await self._batch(batch)
+                async with self.database.connection() as connection:
+                    while batch:
+                        await self._batch(connection, batch)
+                        await asyncio.sleep(0)  # who was answered may ask again at once
+                        batch = self._next()
             except GridError as error:
                 failure = error
             finally:
@@ -105,20 +128,25 @@ class Claims:
                         claim.answer.set_exception(failure)
 
     def _next(self) -> list[Claim]:
-        """The next ones to serve; a repetition of one of them has to wait for the next batch."""
+        """The next ones to serve, half of them if the other lane is free; a repetition of one of them has to wait for
+        the next batch."""
         batch: list[Claim] = []
         rest: list[Claim] = []
         numbers: set[str] = set()
+        free = _LANES - len(self._serving) + 1
+        most = min(MOST_TOGETHER, max(_WORTH_IT, -(-len(self._queue) // free)))
         for claim in self._queue:
             if claim.answer.done():
                 continue
             known = claim.number in numbers
-            (rest if known or len(batch) >= MOST_TOGETHER else batch).append(claim)
+            (rest if known or len(batch) >= most else batch).append(claim)
             numbers |= {claim.number} - {""}
         self._queue = rest
+        if rest:
+            self._begin()
         return batch
 
-    async def _batch(self, batch: Sequence[Claim]) -> None:
+    async def _batch(self, connection: Connection, batch: Sequence[Claim]) -> None:
         running = asyncio.get_running_loop()
         age = running.time() - self._read
         if age > _OLDEST or (self.news and age > _PAUSE * len(self.index)):
@@ -130,7 +158,7 @@ class Claims:
             await self.refresh(max(claim.asked for claim in empty))
             for claim in empty:
                 self._allot(claim)
-        got = await self._take(batch)
+        got = await self._take(connection, batch)
         for claim, tasks in zip(batch, got, strict=True):
             if tasks is None:  # others were faster
                 claim.asked, claim.tries = running.time(), claim.tries + 1
@@ -151,68 +179,66 @@ class Claims:
             self.index.take(number, -count)
         claim.lines = []
 
-    async def _take(self, batch: Sequence[Claim]) -> list[list[Task] | None]:
+    async def _take(self, connection: Connection, batch: Sequence[Claim]) -> list[list[Given] | None]:
         """What each claim got; None when it was to get something, and all of that had gone."""
-        taken: dict[int, list[Task]] = {}
+        taken: list[list[Given]] = [[] for _ in batch]
         if any(claim.lines for claim in batch):
-            numbers = sorted({claim.number for claim in batch if claim.number})
-            async with (
-                self.database.transaction() as connection,
-                connection.pipeline(),
-            ):  # one journey for all
-                await connection.execute(SQL["claim_guards"], {"claims": numbers})
-                got = await connection.execute(SQL["claim"], self._wanted(batch))
-                await connection.commit()
-                taken = self._taken(batch, await got.fetchall())
-        empty = [claim for place, claim in enumerate(batch) if place not in taken]
-        before, draining = await self._why(empty) if empty else ({}, set())
-        found: list[list[Task] | None] = []
-        for place, claim in enumerate(batch):
-            tasks = taken.get(place) or before.get(claim.number, [])
-            if not taken.get(place) and (tasks or (claim.site, claim.name) in draining):
+            cursor = connection.cursor(row_factory=tuple_row)  # dictionaries would be made in vain
+            await cursor.execute(SQL["claim"], self._wanted(batch))
+            self._taken(batch, await cursor.fetchall(), taken)
+        empty = [claim for claim, tasks in zip(batch, taken, strict=True) if not tasks]
+        before, draining = await self._why(connection, empty) if empty else ({}, set())
+        found: list[list[Given] | None] = []
+        for claim, got in zip(batch, taken, strict=True):
+            tasks = got or before.get(claim.number, [])
+            if not got and (tasks or (claim.site, claim.name) in draining):
                 self._give_back(claim)
             found.append(None if claim.lines and not tasks else tasks)
         return found
 
-    async def _why(self, empty: Sequence[Claim]) -> tuple[dict[str, list[Task]], set[tuple[str, str]]]:
+    async def _why(
+        self, connection: Connection, empty: Sequence[Claim]
+    ) -> tuple[dict[str, list[Given]], set[tuple[str, str]]]:
         """What claims that got nothing now have got before, and which of these resources drain."""
         numbers = sorted({claim.number for claim in empty if claim.number})
         sites, names = [claim.site for claim in empty], [claim.name for claim in empty]
-        before: dict[str, list[Task]] = {}
-        async with self.database.transaction() as connection:
+        before: dict[str, list[Given]] = {}
+        async with connection.transaction():
             await rows(
                 connection, SQL["claim_guards"], claims=numbers
             )  # one that is being served elsewhere is waited for
             for each in await rows(connection, SQL["claimed"], claims=numbers):
-                before.setdefault(each["claim"], []).append(Task.of(each))
+                before.setdefault(each.pop("claim"), []).append(Given(**each))
             drained = await rows(connection, SQL["draining"], sites=sites, names=names)
         return before, {(each["site"], each["name"]) for each in drained}
 
     def _wanted(self, batch: Sequence[Claim]) -> dict[str, Any]:
-        wanted = [
-            (number, place, count) for place, claim in enumerate(batch) for number, count in claim.lines
-        ]
+        lines = sorted(
+            (number, place, count) for place, claim in enumerate(batch, 1) for number, count in claim.lines
+        )
         return {
-            "classes": [number for number, _, _ in wanted],
-            "places": [place for _, place, _ in wanted],
-            "counts": [count for _, _, count in wanted],
-            "resources": [batch[place].name for _, place, _ in wanted],
-            "sites": [batch[place].site for _, place, _ in wanted],
-            "claims": [batch[place].number for _, place, _ in wanted],
+            "guards": array(sorted({claim.number for claim in batch if claim.number})),
+            "sites": array(claim.site for claim in batch),
+            "resources": array(claim.name for claim in batch),
+            "claims": array(claim.number for claim in batch),
+            "classes": array(number for number, _, count in lines for _ in range(count)),
+            "places": array(place for _, place, count in lines for _ in range(count)),
             "lasts": self.patience.acknowledge,
             "actor": "broker",
         }
 
-    def _taken(self, batch: Sequence[Claim], got: Sequence[Row]) -> dict[int, list[Task]]:
-        """The tasks of each claim, by its place in ``batch``; the index learns what they leave behind."""
-        found: dict[int, list[Task]] = {}
-        following = {}
-        for each in got:
-            found.setdefault(each["place"], []).append(Task.of(each))
-            following[each["class"]] = (each["next_priority"], each["next_oldest"])
-        for number, (priority, oldest) in following.items():
-            if priority is not None:
-                self.index.follow(number, priority, oldest)
+    def _taken(
+        self, batch: Sequence[Claim], got: Sequence[tuple[Any, ...]], taken: list[list[Given]]
+    ) -> None:
+        """``taken`` holds the tasks of each claim; the index learns how far the classes have got."""
+        last: dict[int, tuple[float, float, float]] = {}
+        for place, *told, number, priority, submitted in got:
+            given = Given(*told)
+            taken[place - 1].append(given)
+            reached = (priority, -given.id, submitted)
+            if number not in last or reached < last[number]:
+                last[number] = reached
+        for number, (priority, _, submitted) in last.items():
+            self.index.follow(number, priority, submitted)
         if len(got) < sum(count for claim in batch for _, count in claim.lines):
             self._read = float("-inf")  # the index promised what was not there
-        return found

@@ -60,12 +60,13 @@ class Index:
         """The class, if it had members when the index was made."""
         return self._classes.get(number)
 
-    def waiting(self, site: str) -> Iterator[Waiting]:
-        """Classes with members that a resource of ``site`` may serve, best first."""
+    def waiting(self, site: str, accepts: Callable[[int], bool]) -> Iterator[Waiting]:
+        """Classes with members that a resource of ``site`` may serve and accepts, best first."""
         lines = [line for pin in {"", site} if (line := self._sites.get(pin))]
+        classes = self._classes
         for _, number in heapq.merge(*lines) if len(lines) > 1 else iter(lines[0] if lines else ()):
-            if self._classes[number].waiting > 0:
-                yield self._classes[number]
+            if accepts(number) and (each := classes[number]).waiting > 0:
+                yield each
 
     def take(self, number: int, count: int) -> None:
         """``count`` members are spoken for (or, when it is negative, are there after all)."""
@@ -75,7 +76,7 @@ class Index:
                 self._served[each.owner] = self._now
 
     def follow(self, number: int, best_priority: float, oldest: float) -> None:
-        """The next member of a class has this priority and age."""
+        """A member of a class with this priority and age was given away; the next one is behind it."""
         each = self._classes.get(number)
         if each is None:
             return
@@ -110,14 +111,12 @@ def allot(
     """
     found: list[tuple[int, int]] = []
     free, left = dict(asked.free), asked.count
-    lines: Iterable[Waiting] = index.waiting(asked.site)
+    lines: Iterable[Waiting] = index.waiting(asked.site, accepts)
     if free.get("Cores", 1.0) > 1:
-        able = (each for each in lines if accepts(each.id) and fits(free, needs(each.id), 1))
+        able = (each for each in lines if fits(free, needs(each.id), 1))
         front = wide_first(list(islice(able, FRONT)), lambda number: needs(number)["Cores"], wide_wait)
         lines = chain(front, able)
     for each in lines:
-        if not accepts(each.id):  # remembered, and sooner said than what fits
-            continue
         need = needs(each.id)
         number = fits(free, need, min(left, each.waiting))
         if number == 0:

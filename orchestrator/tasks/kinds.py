@@ -46,6 +46,18 @@ class Task:
         return cls(**plain | times, task_class=row["class"])
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Of a task that was just given to a resource: what its assignment says, as ``claim`` and ``claimed`` return it."""
+
+    id: int
+    attempt: int
+    kind: str
+    owner: str
+    spec: Json
+    changed: float  # seconds since the epoch: when it was given
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long the manager waits for a resource, in seconds."""
@@ -87,11 +99,11 @@ class Kind(Protocol):
         """State to go to when ``on_move`` refuses the reported one (outputs could not be booked); else that one."""
         ...
 
-    def payload(self, task: Task) -> Json:
-        """The ``jdl`` of an assignment."""
+    def payload(self, spec: Json) -> Json:
+        """The ``jdl`` of an assignment, from the task's ``spec``."""
         ...
 
-    def lifetime(self, task: Task) -> float:
+    def lifetime(self, spec: Json) -> float:
         """Seconds one attempt may last: how long its token is good."""
         ...
 

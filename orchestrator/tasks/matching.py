@@ -63,15 +63,31 @@ def words(expression: object) -> frozenset[str]:
     return frozenset(word.lower() for word in _WORD.findall(text))
 
 
+class Verdicts(dict[int, bool]):
+    """Which classes accept resources of one look and are accepted: found out when it is first asked for."""
+
+    __slots__ = ("_ad", "_ads")
+
+    def __init__(self, ads: Mapping[object, Ad], ad: Ad) -> None:
+        super().__init__()
+        self._ads, self._ad = ads, ad
+
+    def __missing__(self, number: int) -> bool:
+        if number not in self._ads:
+            return False
+        return self.setdefault(number, matches(self._ads[number], self._ad))
+
+
 class Matcher:
     """Verdicts of this process. ``know`` a class before asking about it."""
 
     def __init__(self, most: int = 200_000) -> None:
+        self._most = most
         self._ads: Memory[Ad] = Memory(most)
         self._needs: dict[int, Mapping[str, float]] = {}
         self._resources: Memory[Resource] = Memory(20_000)
         self._looks: Memory[tuple[int, str]] = Memory(20_000)
-        self._verdicts: Memory[bool] = Memory(most)
+        self._verdicts: Memory[Verdicts] = Memory(most)  # by look
         self._words: frozenset[str] = frozenset()  # that the requirements of some class speak of
 
     def unknown(self, classes: list[int]) -> list[int]:
@@ -92,7 +108,7 @@ class Matcher:
 
     def resource(self, given: Mapping[str, object], site: str) -> Resource:
         """The resource that asks with the ad ``given``; UserError when that is none."""
-        key = (site, json.dumps(given, sort_keys=True))
+        key = (site, repr(given))
         if known := self._resources.get(key):
             return known
         ad = resource_ad(given, site)
@@ -102,15 +118,12 @@ class Matcher:
 
     def judge(self, resource: Resource) -> Callable[[int], bool]:
         """A function that tells whether a class and the resource accept each other."""
-        look, ads, verdicts = self._look(resource), self._ads, self._verdicts
-
-        def accepts(number: int) -> bool:
-            known = verdicts.get((number, look))
-            if known is not None:
-                return known
-            return number in ads and verdicts.keep((number, look), matches(ads[number], resource.ad))
-
-        return accepts
+        look = self._look(resource)
+        verdicts = self._verdicts.get(look)
+        if verdicts is None:
+            self._verdicts.most = max(16, self._most // max(1, len(self._ads)))
+            verdicts = self._verdicts.keep(look, Verdicts(self._ads, resource.ad))
+        return verdicts.__getitem__
 
     def _look(self, resource: Resource) -> str:
         """Equal for resources that no class can tell from each other."""

@@ -87,77 +87,51 @@ SELECT moved.* FROM moved, told
 SELECT pg_advisory_xact_lock(hashtextextended(%(claim)s, 0))
 
 -- name: claim_guards
--- The same for many, in one order for all. The claim that follows is planned once for a connection: planning takes
--- as long as eight claims, and the plan does not depend on the values.
-SELECT set_config('plan_cache_mode', 'force_generic_plan', true),
-       (SELECT count(pg_advisory_xact_lock(hashtextextended(claim, 0)))
-          FROM (SELECT claim FROM unnest(%(claims)s::text[]) AS given (claim) ORDER BY claim) AS ordered)
+-- The same for many, in one order for all.
+SELECT count(pg_advisory_xact_lock(hashtextextended(claim, 0)))
+  FROM (SELECT claim FROM unnest(%(claims)s::text[]) AS given (claim) ORDER BY claim) AS ordered
 
 -- name: claimed
 -- What these claims got already and did not begin yet.
-SELECT task.* FROM unnest(%(claims)s::text[]) AS given (claim)
+SELECT task.claim, task.id, task.attempt, task.kind, task.owner, task.spec, extract(epoch FROM task.changed)::float8 AS changed
+  FROM unnest(%(claims)s::text[]) AS given (claim)
  CROSS JOIN LATERAL (  -- with its limit: one look into the index for each, not a scan of all assigned tasks
        SELECT * FROM grid.task WHERE task.claim = given.claim AND state = 'ASSIGNED' LIMIT 1000) AS task
  ORDER BY task.id
 
 -- name: claim
--- The best waiting members of some classes go to the resources that asked: the counts of one class are handed out in
--- the order of ``places`` (the numbers of those who asked). Nobody waits for a task that somebody else holds; classes
--- are locked in the order of their ids, before their tasks. Nothing is for a claim that has got something before, nor
--- for a resource that drains.
-WITH wanted AS (
-    SELECT *, sum(count) OVER (PARTITION BY class ORDER BY place) - count AS before
-      FROM unnest(%(classes)s::bigint[], %(places)s::int[], %(counts)s::int[], %(resources)s::text[],
-                  %(sites)s::text[], %(claims)s::text[]) AS given (class, place, count, resource, site, claim)
-     WHERE coalesce((SELECT false FROM grid.task  -- not EXISTS: that would be planned as a scan of all assigned tasks
-                      WHERE task.claim = given.claim AND given.claim <> '' AND state = 'ASSIGNED' LIMIT 1), true)
-       AND coalesce((SELECT NOT draining FROM grid.resource AS known
-                      WHERE known.site = given.site AND known.name = given.resource), true)
-), totals AS MATERIALIZED (
-    SELECT given.class, given.count
-      FROM (SELECT class, sum(count) AS count FROM wanted GROUP BY class) AS given
-      JOIN grid.task_class ON task_class.id = given.class
-     ORDER BY task_class.id FOR NO KEY UPDATE OF task_class
-), picked AS MATERIALIZED (
-    SELECT totals.class, best.id, row_number() OVER (PARTITION BY totals.class ORDER BY best.priority DESC, best.id) AS place
-      FROM totals CROSS JOIN LATERAL (
-           SELECT id, priority FROM grid.task
-            WHERE class = totals.class AND state = 'WAITING'
-            ORDER BY priority DESC, id LIMIT totals.count FOR UPDATE SKIP LOCKED) AS best
-), moved AS (
-    UPDATE grid.task AS task
-       SET state = 'ASSIGNED', resource = wanted.resource, site = wanted.site, claim = wanted.claim, reason = '',
-           deadline = now() + make_interval(secs => %(lasts)s), seq = seq + 1, changed = clock_timestamp()
-      FROM picked JOIN wanted ON wanted.class = picked.class
-                             AND picked.place > wanted.before AND picked.place <= wanted.before + wanted.count
-     WHERE task.id = picked.id
-    RETURNING task.*, wanted.place
-), logged AS (
-    INSERT INTO grid.task_event (task, seq, attempt, old, new, actor, reason)
-    SELECT id, seq, attempt, 'WAITING', 'ASSIGNED', %(actor)s, resource FROM moved
-), following AS (
-    SELECT totals.class, next.priority, next.submitted
-      FROM totals CROSS JOIN LATERAL (
-           SELECT priority, submitted FROM grid.task
-            WHERE class = totals.class AND state = 'WAITING'
-            ORDER BY priority DESC, id OFFSET totals.count LIMIT 1) AS next
-), counted AS (
-    UPDATE grid.task_class
-       SET waiting = waiting - taken.count,
-           best_priority = coalesce(taken.priority, best_priority), oldest = coalesce(taken.submitted, oldest)
-      FROM (SELECT moved.class, count(*) AS count, min(following.priority) AS priority, min(following.submitted) AS submitted
-              FROM moved LEFT JOIN following ON following.class = moved.class GROUP BY moved.class) AS taken
-     WHERE task_class.id = taken.class
-)
-SELECT moved.*, following.priority AS next_priority, extract(epoch FROM following.submitted)::float8 AS next_oldest
-  FROM moved LEFT JOIN following ON following.class = moved.class
- ORDER BY moved.place, moved.priority DESC, moved.id
+SELECT * FROM grid.claim(%(guards)s::text[], %(sites)s::text[], %(resources)s::text[], %(claims)s::text[],
+                         %(classes)s::bigint[], %(places)s::int[], %(lasts)s, %(actor)s)
 
 -- name: classes
 -- Classes with something to do, and what time it is here.
 SELECT id, kind, owner, site, waiting, best_priority, extract(epoch FROM oldest)::float8 AS oldest, factor,
        extract(epoch FROM now())::float8 AS now
-  FROM grid.task_class WHERE waiting > 0
+  FROM grid.class_now WHERE waiting > 0
+
+-- name: fold
+-- What claims took is subtracted from the classes. Classes that somebody holds are left for the next time and one
+-- process does it at a time, so nobody waits for it. Priority and age become those of the member that is next.
+WITH gone AS (
+    DELETE FROM grid.class_taken
+     WHERE (SELECT pg_try_advisory_xact_lock(hashtextextended('what claims took is subtracted', 0)))
+    RETURNING classes, counts
+), taken AS (
+    SELECT class, sum(count)::bigint AS count FROM gone, unnest(classes, counts) AS each (class, count) GROUP BY class
+), held AS MATERIALIZED (
+    SELECT task_class.id, taken.count FROM grid.task_class JOIN taken ON taken.class = task_class.id
+     ORDER BY task_class.id FOR NO KEY UPDATE OF task_class SKIP LOCKED
+), later AS (
+    INSERT INTO grid.class_taken (classes, counts)
+    SELECT array_agg(class), array_agg(count) FROM taken WHERE class NOT IN (SELECT id FROM held) HAVING count(*) > 0
+)
+UPDATE grid.task_class
+   SET waiting = greatest(0, waiting - held.count), best_priority = coalesce(next.priority, best_priority),
+       oldest = coalesce(next.submitted, oldest)
+  FROM held LEFT JOIN LATERAL (
+       SELECT priority, submitted FROM grid.task
+        WHERE class = held.id AND state = 'WAITING' ORDER BY priority DESC, id LIMIT 1) AS next ON true
+ WHERE task_class.id = held.id
 
 -- name: class_ads
 SELECT id, ad FROM grid.task_class WHERE id = ANY(%(classes)s)

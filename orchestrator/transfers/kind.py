@@ -82,12 +82,12 @@ class TransferKind:
         self.envelope = envelope
         self.policy = policy or Policy()
 
-    def payload(self, task: Task) -> Json:
+    def payload(self, spec: Json) -> Json:
         """What ``model.Leg.of`` reads: both places with fresh envelopes."""
-        leg: Json = {key: task.spec[key] for key in ("role", "lfn", "content")}
-        verbs = ("GET", "DELETE" if task.spec["role"] == model.CLEAN else "PUT")
+        leg: Json = {key: spec[key] for key in ("role", "lfn", "content")}
+        verbs = ("GET", "DELETE" if spec["role"] == model.CLEAN else "PUT")
         for end, verb in zip(("source", "target"), verbs, strict=True):
-            leg[end] = task.spec[end] | {"envelope": self._envelope(task.spec[end], verb, task.spec)}
+            leg[end] = spec[end] | {"envelope": self._envelope(spec[end], verb, spec)}
         return leg
 
     def _envelope(self, place: Json, verb: str, spec: Json) -> str:
@@ -96,7 +96,7 @@ class TransferKind:
         content = spec["content"]
         return self.envelope(f"{place['se']}:{spec['pfn']}", verb, content["size"], content["md5"])
 
-    def lifetime(self, task: Task) -> float:  # noqa: ARG002
+    def lifetime(self, spec: Json) -> float:  # noqa: ARG002
         """Seconds one attempt may last."""
         return LONGEST
 

@@ -155,7 +155,7 @@ async def test_it_is_of_one_moment_while_everybody_writes(database: Database) ->
     await asyncio.gather(*writing)
     await put_back(database, data)
     (sums,) = await database.rows(
-        """SELECT (SELECT sum(waiting) FROM grid.task_class) AS waiting, (SELECT count(*) FROM grid.task) AS tasks,
+        """SELECT (SELECT sum(waiting) FROM grid.class_now) AS waiting, (SELECT count(*) FROM grid.task) AS tasks,
                   (SELECT count(*) FROM grid.task_event WHERE actor = 'x') AS events"""
     )
     assert sums["waiting"] == sums["tasks"] == sums["events"] / 2

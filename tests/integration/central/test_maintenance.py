@@ -60,6 +60,7 @@ async def test_every_process_refuses_writes_and_answers_reads(machine: Central) 
             maintainer=True,
         )
         machine.rows("UPDATE grid.task SET state = 'INSERTING' WHERE id = %s", waiting, maintainer=True)
+        machine.rows("DELETE FROM grid.class_taken", maintainer=True)
         machine.rows("UPDATE grid.task_class SET waiting = 0", maintainer=True)
         machine.rows("SELECT pg_notify('optimize', '')")
         machine.start("central-3")  # one that starts meanwhile

@@ -156,7 +156,7 @@ async def test_processes_of_the_version_before_serve_a_migrated_database(
             (job,) = await machine.claim()
             await machine.report(job, "STARTED", "RUNNING", "SAVING", "DONE")
         await until(lambda: machine.state(master) == "DONE")
-        assert machine.rows("SELECT count(*) FROM grid.task_class WHERE waiting <> 0") == [(0,)]
+        assert machine.rows("SELECT count(*) FROM grid.class_now WHERE waiting <> 0") == [(0,)]
 
     # A mode that did not exist then holds for them, too, and they know what to answer: 503, try again.
     await maintenance.begin(database, "an upgrade", "root")

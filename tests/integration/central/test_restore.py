@@ -95,7 +95,7 @@ async def test_attempts_since_the_backup_are_fenced_and_those_before_go_on(machi
         assert machine.rows("SELECT max_attempts - attempt FROM grid.task WHERE id = %s", gone.task) == [(3,)]
 
         assert (await submitted()) > max(job.task for job in since)
-        assert machine.rows("SELECT count(*) FROM grid.task_class WHERE waiting <> 1") == [(0,)]
+        assert machine.rows("SELECT count(*) FROM grid.class_now WHERE waiting <> 1") == [(0,)]
         told = [event["reason"] for event in (await jobs.show(ada, waits))["events"]]
         assert any(text.startswith("central was put back to 20") for text in told), told
         with pytest.raises(NotAllowed, match="ask for a new one"):

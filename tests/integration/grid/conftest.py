@@ -237,9 +237,9 @@ async def recount(database: Database) -> None:
     async with database.transaction() as connection:
         found = await rows(
             connection,
-            """SELECT class.id, class.waiting, count(task.id) AS really FROM grid.task_class AS class
+            """SELECT class.id, class.waiting, count(task.id) AS really FROM grid.class_now AS class
                  LEFT JOIN grid.task AS task ON task.class = class.id AND task.state = 'WAITING'
-                GROUP BY class.id""",
+                GROUP BY class.id, class.waiting""",
         )
     assert found
     assert [each for each in found if each["waiting"] != each["really"]] == []

@@ -174,7 +174,7 @@ def check(world: World, killed: Counter[str]) -> None:
         events = connection.execute(
             "SELECT task, seq, attempt, old, new FROM grid.task_event ORDER BY task, seq"
         ).fetchall()
-        counts = connection.execute("SELECT sum(waiting) FROM grid.task_class").fetchone()
+        counts = connection.execute("SELECT sum(waiting) FROM grid.class_now").fetchone()
     assert states == {"DONE": TASKS}, states
     assert counts == (0,)
     told = world.accepted()

@@ -40,7 +40,7 @@ async def picture(connection: Connection, job: int) -> tuple[object, ...]:
     """All that is kept of a job, and its class's count."""
     cursor = await connection.execute(
         "SELECT to_jsonb(task) AS task, (SELECT jsonb_agg(to_jsonb(event) ORDER BY seq) FROM grid.task_event event"
-        " WHERE event.task = task.id) AS events, (SELECT waiting FROM grid.task_class WHERE id = task.class) AS waiting"
+        " WHERE event.task = task.id) AS events, (SELECT waiting FROM grid.class_now WHERE id = task.class) AS waiting"
         " FROM grid.task task WHERE id = %s",
         (job,),
     )

@@ -110,12 +110,12 @@ async def test_a_repeated_claim_gets_the_same_tasks(database: Database) -> None:
 async def _claim_and_drop(broken: Database, other: Database) -> None:
     async with broken.transaction() as connection:
         values = {
-            "classes": [1],
-            "places": [0],
-            "counts": [1],
-            "resources": ["r"],
-            "sites": ["CERN"],
-            "claims": [""],
+            "guards": "{}",
+            "sites": "{CERN}",
+            "resources": "{r}",
+            "claims": '{""}',
+            "classes": "{1}",
+            "places": "{1}",
         }
         found = await connection.execute(SQL["claim"], values | {"lasts": 15.0, "actor": "broker"})
         assert len(await found.fetchall()) == 1

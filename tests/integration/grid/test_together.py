@@ -68,7 +68,7 @@ async def test_several_optimizers_at_once(database: Database) -> None:
     assert await states(database) == dict.fromkeys(jobs, "WAITING")
     events = "SELECT count(*) AS n FROM grid.task_event WHERE new = 'WAITING'"
     assert (await database.rows(events))[0]["n"] == len(jobs)
-    classes = await database.rows("SELECT waiting FROM grid.task_class WHERE waiting > 0")
+    classes = await database.rows("SELECT waiting FROM grid.class_now WHERE waiting > 0")
     assert (len(classes), sum(each["waiting"] for each in classes)) == (14, 600)
     await recount(database)
 

@@ -103,20 +103,20 @@ SPEC = {
 
 def test_an_assignment_carries_both_envelopes() -> None:
     kind = TransferKind(None, lambda pfn, method, size, md5: f"{method} {pfn} {size} {md5[:2]}")
-    leg = Leg.of(kind.payload(task("WAITING", **SPEC)))
+    leg = Leg.of(kind.payload(SPEC))
     assert (leg.source.envelope, leg.target.envelope) == ("GET a:/ab/g 5 00", "PUT b:/ab/g 5 00")
-    clean = Leg.of(kind.payload(task("WAITING", **SPEC | {"role": "clean"})))
+    clean = Leg.of(kind.payload(SPEC | {"role": "clean"}))
     assert clean.target.envelope == "DELETE b:/ab/g 5 00"
     assert Leg.of(leg.to_json()) == leg
     local = SPEC | {"source": {"se": "a", "url": "file:///a"}}
-    assert Leg.of(kind.payload(task("WAITING", **local))).source.envelope == ""
+    assert Leg.of(kind.payload(local)).source.envelope == ""
 
 
 @pytest.mark.parametrize(
     "broken", [{}, {"role": "dance"}, {"content": {"size": "x"}}, {"source": 5}, {"target": {"se": "a"}}]
 )
 def test_what_is_no_leg_is_refused(broken: dict[str, Any]) -> None:
-    whole = TransferKind(None).payload(task("WAITING", **SPEC)) | broken
+    whole = TransferKind(None).payload(SPEC) | broken
     with pytest.raises((KeyError, TypeError, ValueError)):
         Leg.of(whole if broken else {})
 

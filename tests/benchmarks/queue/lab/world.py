@@ -100,7 +100,9 @@ def fill(url: str, tasks: int, classes: int, users: int = 20, apart: float = 1.0
     Nothing is left to tidy up behind it: rows come frozen, statistics are made, all is on disk.
     """
     with psycopg.connect(url) as connection:
-        connection.execute("TRUNCATE grid.task_event, grid.task, grid.task_class, grid.resource CASCADE")
+        connection.execute(
+            "TRUNCATE grid.task_event, grid.task, grid.task_class, grid.class_taken, grid.resource CASCADE"
+        )
         each, lines = tasks // classes, []
         (now,) = connection.execute("SELECT now()").fetchone() or ()
         for number in range(classes):
