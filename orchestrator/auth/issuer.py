@@ -10,7 +10,8 @@ from orchestrator.auth import model
 from orchestrator.auth.store import People
 from orchestrator.errors import NotAllowed, UserError
 from orchestrator.runtime.clock import Clock
-from orchestrator.runtime.security import TokenSigner, check_assertion
+from orchestrator.runtime.security import check_assertion
+from orchestrator.runtime.signing import TokenSigner
 from orchestrator.runtime.web import Caller
 
 AGENT_LIFETIME = 3600.0  # seconds; an agent renews it

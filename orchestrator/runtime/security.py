@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import datetime
 import ipaddress
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +18,12 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 
-from orchestrator.errors import NotAllowed, PermanentError
+from orchestrator.errors import NotAllowed
 
 ALGORITHM = "ES256"
 LONGEST_ASSERTION = 300  # seconds; its number is remembered so long, and 5 minutes more
@@ -155,38 +153,6 @@ def new_token_key() -> dict[str, Any]:
 def public_keys(private: Mapping[str, Any]) -> dict[str, Any]:
     """The JWKS that verifies what ``private`` signs."""
     return {"keys": [ECKey.import_key(dict(private)).as_dict(private=False)]}
-
-
-_compact = json.JSONEncoder(separators=(",", ":")).encode
-_ECDSA = ec.ECDSA(hashes.SHA256())
-
-
-def _base64(value: Mapping[str, Any]) -> bytes:
-    return base64.urlsafe_b64encode(_compact(value).encode()).rstrip(b"=")
-
-
-class TokenSigner:
-    """Signs tokens of one VO with its private key (only central holds it)."""
-
-    def __init__(self, vo: str, private: Mapping[str, Any]) -> None:
-        self.vo = vo
-        key = ECKey.import_key(dict(private))
-        if key.private_key is None:
-            raise PermanentError(f"the token key of {vo} is not a private one")
-        self._key = key.private_key
-        self._header = _base64({"alg": ALGORITHM, "kid": key.kid, "typ": "JWT"})
-
-    def sign(self, claims: Mapping[str, Any], now: float, lifetime: float) -> str:
-        """``claims`` with issuer, time of issue and an expiry ``lifetime`` seconds after ``now``.
-
-        Every task that is given away costs a signature, so this is the one place that writes a token by itself
-        (RFC 7515, section 7.1; RFC 7518, section 3.4): it takes 40 % of the time.
-        """
-        full = {**claims, "iss": self.vo, "iat": int(now), "exp": int(now + lifetime)}
-        signed = self._header + b"." + _base64(full)
-        r, s = decode_dss_signature(self._key.sign(signed, _ECDSA))
-        signature = base64.urlsafe_b64encode(r.to_bytes(32, "big") + s.to_bytes(32, "big")).rstrip(b"=")
-        return (signed + b"." + signature).decode()
 
 
 class TokenVerifier:

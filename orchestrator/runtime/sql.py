@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 import orjson
 import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
@@ -149,6 +149,13 @@ async def rows(connection: Connection, statement: LiteralString, **values: Any) 
     except psycopg.DataError as error:
         raise UserError(f"a value cannot be stored: {error.diag.message_primary}") from error
     return await cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
+
+
+async def tuples(connection: Connection, statement: LiteralString, **values: Any) -> list[tuple[Any, ...]]:
+    """The same as tuples, in the order of the statement's columns: half the cost for many rows."""
+    cursor = connection.cursor(row_factory=tuple_row)
+    await cursor.execute(statement, values)
+    return await cursor.fetchall()
 
 
 def array(values: Iterable[object]) -> str:

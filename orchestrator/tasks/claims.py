@@ -13,17 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from psycopg.rows import tuple_row
-
 from orchestrator.errors import GridError, TemporaryError
-from orchestrator.runtime.sql import Connection, Database, ReadOnly, array, rows
+from orchestrator.runtime.sql import Connection, Database, ReadOnly, array, rows, tuples
 from orchestrator.tasks.decide import Waiting
 from orchestrator.tasks.index import Asked, Index, allot
 from orchestrator.tasks.kinds import Given, Patience
 from orchestrator.tasks.matching import Matcher, Resource
 from orchestrator.tasks.store import SQL
 
-MOST_TOGETHER = 64  # claims of one transaction
+MOST_TOGETHER, MOST_TASKS = 64, 128  # claims of one transaction, tasks of more than one
 _LANES = 2  # transactions at a time: one is with the database while the other is made or answered
 _WORTH_IT = 4  # claims: fewer are not shared out to two transactions
 _OLDEST = 1.0  # seconds: priorities and shares change without a word
@@ -133,13 +131,17 @@ class Claims:
         batch: list[Claim] = []
         rest: list[Claim] = []
         numbers: set[str] = set()
-        free = _LANES - len(self._serving) + 1
+        free, tasks = _LANES - len(self._serving) + 1, 0
         most = min(MOST_TOGETHER, max(_WORTH_IT, -(-len(self._queue) // free)))
         for claim in self._queue:
             if claim.answer.done():
                 continue
-            known = claim.number in numbers
-            (rest if known or len(batch) >= most else batch).append(claim)
+            full = len(batch) >= most or (batch and tasks + claim.count > MOST_TASKS)
+            if full or claim.number in numbers:
+                rest.append(claim)
+                continue
+            batch.append(claim)
+            tasks += claim.count
             numbers |= {claim.number} - {""}
         self._queue = rest
         if rest:
@@ -183,9 +185,7 @@ class Claims:
         """What each claim got; None when it was to get something, and all of that had gone."""
         taken: list[list[Given]] = [[] for _ in batch]
         if any(claim.lines for claim in batch):
-            cursor = connection.cursor(row_factory=tuple_row)  # dictionaries would be made in vain
-            await cursor.execute(SQL["claim"], self._wanted(batch))
-            self._taken(batch, await cursor.fetchall(), taken)
+            self._taken(batch, await tuples(connection, SQL["claim"], **self._wanted(batch)), taken)
         empty = [claim for claim, tasks in zip(batch, taken, strict=True) if not tasks]
         before, draining = await self._why(connection, empty) if empty else ({}, set())
         found: list[list[Given] | None] = []

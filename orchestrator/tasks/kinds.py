@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from orchestrator.tasks.model import Json, Report
 
@@ -46,8 +46,7 @@ class Task:
         return cls(**plain | times, task_class=row["class"])
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """Of a task that was just given to a resource: what its assignment says, as ``claim`` and ``claimed`` return it."""
 
     id: int

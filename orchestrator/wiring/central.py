@@ -85,7 +85,7 @@ class Central:
     def issuer(self, database: Database) -> Issuer:
         from orchestrator.auth.issuer import Issuer
         from orchestrator.auth.store import People
-        from orchestrator.runtime.security import TokenSigner
+        from orchestrator.runtime.signing import TokenSigner
 
         signer = TokenSigner(self.vo, read_json(self.root / "etc/token-signing.json"))
         ca, lifetime = (self.root / "etc/tls/ca.pem").read_bytes(), float(self.config["token_lifetime"])
@@ -231,6 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         here = Central(root, read_json(root / "etc/central.json"), asyncio.Event())
         logs.get(chosen.program).info("starts", pid=os.getpid(), root=str(root))
+        daemon.collect_seldom()
         uvloop.run(_PROGRAMS[chosen.program](here))
     except GridError as error:
         logs.get(chosen.program).error("cannot run", reason=error.message, **error.facts)

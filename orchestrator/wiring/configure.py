@@ -17,7 +17,7 @@ from orchestrator.configure import make as configure
 from orchestrator.configure.model import AgentFile, Configurator, Machines
 from orchestrator.runtime.clock import Clock, SystemClock
 from orchestrator.runtime.files import read_json, write_json
-from orchestrator.runtime.security import TokenSigner
+from orchestrator.runtime.signing import TokenSigner
 from orchestrator.site.schema import Site
 
 _ENROLMENT = 3600.0  # seconds that a new worker has to boot and start its agents

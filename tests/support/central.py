@@ -25,7 +25,7 @@ from orchestrator.auth.model import Person
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.files import read_json
 from orchestrator.runtime.http import Api, tls_context
-from orchestrator.runtime.security import TokenSigner
+from orchestrator.runtime.signing import TokenSigner
 from orchestrator.tasks import client
 from orchestrator.tasks.model import Assignment, Output, Report, ReportResult
 

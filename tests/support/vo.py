@@ -10,7 +10,7 @@ from orchestrator.auth.model import USER_ROLES, Person
 from orchestrator.auth.store import People
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.files import read_json
-from orchestrator.runtime.security import TokenSigner
+from orchestrator.runtime.signing import TokenSigner
 from orchestrator.runtime.sql import Database
 
 

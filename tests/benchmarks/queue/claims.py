@@ -33,7 +33,9 @@ from orchestrator.auth.issuer import Issuer
 from orchestrator.auth.store import People
 from orchestrator.jobs.kind import JobKind
 from orchestrator.runtime.clock import SystemClock
-from orchestrator.runtime.security import TokenSigner, new_token_key
+from orchestrator.runtime.daemon import collect_seldom
+from orchestrator.runtime.security import new_token_key
+from orchestrator.runtime.signing import TokenSigner
 from orchestrator.runtime.sql import Database
 from orchestrator.tasks.broker import Broker
 from orchestrator.tasks.hub import Hub
@@ -204,6 +206,7 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=10_000_000, help="waiting tasks at the upper end")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     chosen = parser.parse_args()
+    collect_seldom()  # as the programs of a central do; the bare loop has the same
     with world.server() as url, tempfile.TemporaryDirectory(prefix="queue.") as folder:
         return uvloop.run(measure(url, Path(folder), chosen.most, chosen.seconds))
 

@@ -27,7 +27,7 @@ from orchestrator.jobs import model
 from orchestrator.runtime import postgres
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.files import read_json
-from orchestrator.runtime.security import TokenSigner
+from orchestrator.runtime.signing import TokenSigner
 from orchestrator.runtime.sql import Database, migrate
 from orchestrator.tasks import store
 from orchestrator.tasks.store import New

@@ -28,7 +28,7 @@ from orchestrator.runtime import postgres
 from orchestrator.runtime.clock import SystemClock
 from orchestrator.runtime.files import read_json
 from orchestrator.runtime.http import Api, tls_context
-from orchestrator.runtime.security import TokenSigner
+from orchestrator.runtime.signing import TokenSigner
 from orchestrator.runtime.sql import Database, migrate
 from orchestrator.wiring.central import COMPONENTS
 
