@@ -141,6 +141,32 @@ async def test_a_task_locked_by_somebody_else_is_passed_over(database: Database,
         assert [each.task for each in found.tasks] == [second]
 
 
+async def test_nobody_waits_for_a_class_that_somebody_else_holds(database: Database) -> None:
+    first, second = await wait_jobs(database, "ada", 2)
+    async with database.transaction() as connection:
+        await connection.execute("SELECT * FROM grid.task_class FOR UPDATE")
+        found = await asyncio.wait_for(broker_on(database).claim("CERN", machine(), 1, 0.0, ""), 5)
+        assert [each.task for each in found.tasks] == [first]
+        await asyncio.wait_for(database.rows(SQL["fold"]), 5)
+    await recount(database)
+    await database.rows(SQL["fold"])
+    assert await database.rows("SELECT waiting FROM grid.task_class") == [{"waiting": 1}]
+    assert await database.rows("SELECT * FROM grid.class_taken") == []
+    found = await broker_on(database).claim("CERN", machine(), 1, 0.0, "")
+    assert [each.task for each in found.tasks] == [second]
+
+
+@pytest.mark.parametrize("text", ['"', "\\", '\\"', "{a,b}", "NULL", "é ☃", "a\0b", "\ud800"])
+async def test_names_and_numbers_of_any_text_are_kept_apart(database: Database, text: str) -> None:
+    first, second = await wait_jobs(database, "ada", 2)
+    broker = broker_on(database)
+    for number, task in ((text, first), (text + "x", second), (text, first)):
+        found = await broker.claim(
+            "CERN", machine(Name=f"host{text}".replace("\0", "").replace("\ud800", "")), 1, 0.0, number
+        )
+        assert [each.task for each in found.tasks] == [task]
+
+
 async def test_classes_are_taken_in_order_and_only_when_both_sides_accept(database: Database) -> None:
     await wait_jobs(database, "ada", 1, Requirements='member("x", other.Packages)')
     (mine,) = await wait_jobs(database, "bob", 1)
