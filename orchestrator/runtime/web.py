@@ -209,6 +209,7 @@ def server(app: Starlette, tls: TlsFiles | None) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
         backlog=512,

@@ -1,4 +1,4 @@
-"""Claims that arrive together are served together: one transaction for all that wait while the last one commits.
+"""Claims that arrive together are served together, by two transactions that share what waits.
 
 The index says what to try. The database decides: rows that somebody else holds or has taken are passed over, and
 who got less than the index promised is served again by a fresher one. A refusal always rests on an index that was
@@ -99,31 +99,34 @@ class Claims:
     def _begin(self) -> None:
         if not self._beginning and len(self._serving) < _LANES:
             self._beginning = True
-            self._serving.add(asyncio.create_task(self._lane()))
-
-    async def _lane(self) -> None:
-        self._beginning = False
-        try:
-            await self._serve()
-        finally:  # not by a callback of the task: who asks before that is called would wait for ever
-            self._serving.discard(asyncio.current_task())
+            self._serving.add(asyncio.create_task(self._serve()))
 
     async def _serve(self) -> None:
-        while batch := self._next():
-            failure: GridError = TemporaryError("the claim could not be served; ask again", retry_in=1.0)
-            try:
-                async with self.database.connection() as connection:
-                    while batch:
-                        await self._batch(connection, batch)
-                        await asyncio.sleep(0)  # who was answered may ask again at once
-                        batch = self._next()
-            except GridError as error:
-                failure = error
-            finally:
-                for claim in batch:
-                    if not claim.answer.done() and claim not in self._queue:
-                        self._give_back(claim)
-                        claim.answer.set_exception(failure)
+        self._beginning = False
+        try:
+            while batch := self._next():
+                await self._answer(batch)
+        finally:  # not by a callback of the task: who asks before that is called would wait for ever
+            self._serving.discard(asyncio.current_task())
+            if self._queue:
+                self._begin()
+
+    async def _answer(self, batch: list[Claim]) -> None:
+        """These claims, and those that are asked for meanwhile, on one connection."""
+        failure: GridError = TemporaryError("the claim could not be served; ask again", retry_in=1.0)
+        try:
+            async with self.database.connection() as connection:
+                while batch:
+                    await self._batch(connection, batch)
+                    await asyncio.sleep(0)  # who was answered may ask again at once
+                    batch = self._next()
+        except GridError as error:
+            failure = error
+        finally:
+            for claim in batch:
+                if not claim.answer.done() and claim not in self._queue:
+                    self._give_back(claim)
+                    claim.answer.set_exception(failure)
 
     def _next(self) -> list[Claim]:
         """The next ones to serve, half of them if the other lane is free; a repetition of one of them has to wait for

@@ -16,12 +16,12 @@ from orchestrator.auth import model
 from orchestrator.runtime.security import (
     Identity,
     Pair,
-    TokenSigner,
     create_ca,
     issue,
     make_assertion,
     new_token_key,
 )
+from orchestrator.runtime.signing import TokenSigner
 
 from .conftest import VO, Vo
 

@@ -23,7 +23,7 @@ import pytest
 
 from orchestrator.auth import model as claims
 from orchestrator.errors import NotAllowed
-from orchestrator.runtime import security, web
+from orchestrator.runtime import security, signing, web
 from orchestrator.runtime.files import write_json
 from orchestrator.runtime.http import Api, tls_context
 
@@ -42,7 +42,7 @@ async def until(true: Callable[[], Any], seconds: float = 15.0, what: str = "con
 class Central:
     """Manager, broker, issuer, catalogue and SE in one process: just what the VO box calls."""
 
-    def __init__(self, root: Path, address: str, signer: security.TokenSigner, ca: bytes) -> None:
+    def __init__(self, root: Path, address: str, signer: signing.TokenSigner, ca: bytes) -> None:
         self.root, self.address, self.signer, self.ca = root, address, signer, ca
         self.reports: list[dict[str, Any]] = []
         self.beats: list[dict[str, Any]] = []
@@ -301,7 +301,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 @pytest.fixture
 async def central(machine: Machine) -> AsyncIterator[Central]:
     """A running central; the machine's vobox.json names it."""
-    signer = security.TokenSigner(VO, json.loads((machine.root / "signing.json").read_text()))
+    signer = signing.TokenSigner(VO, json.loads((machine.root / "signing.json").read_text()))
     found = Central(machine.root, machine.address, signer, machine.ca.certificate)
     await found.start()
     write_json(machine.root / "etc/vobox.json", {
