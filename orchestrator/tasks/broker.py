@@ -77,23 +77,26 @@ class Broker:
         give_up = asyncio.get_running_loop().time() + wait
         await self._saw(site, name, resource)
         number = f"{site}/{name}/{storable(claim)}" if claim else ""
-        sleeper = _Sleeper(Asked(site, count, resource.free), resource, asyncio.Event())
+        sleeper: _Sleeper | None = None
         if wait > 0:
+            sleeper = _Sleeper(Asked(site, count, resource.free), resource, asyncio.Event())
             self._sleepers[sleeper] = None
         try:
             while True:
-                sleeper.woken.clear()
+                if sleeper is not None:
+                    sleeper.woken.clear()
                 if tasks := await self.claims.ask(site, name, resource, count, number):
                     self._misses.pop(f"{site}/{name}", None)
                     return Claimed(tuple([self._assignment(each, site) for each in tasks]))
                 left = give_up - asyncio.get_running_loop().time()
-                if left <= 0:
+                if left <= 0 or sleeper is None:
                     break
                 await wait_any(left, sleeper.woken)
                 if gone is not None and await gone():
                     return Claimed()
         finally:
-            self._sleepers.pop(sleeper, None)
+            if sleeper is not None:
+                self._sleepers.pop(sleeper, None)
         misses = self._misses.keep(f"{site}/{name}", self._misses.get(f"{site}/{name}", 0) + 1)
         return Claimed((), 0.5 if wait >= 5 else decide.retry_in(misses - 1))
 

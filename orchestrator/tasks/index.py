@@ -123,10 +123,10 @@ def allot(
             continue
         found.append((each.id, number))
         left -= number
-        for name in free:
-            free[name] -= need.get(name, 0.0) * number
         if left == 0:
             break
+        for name in free:
+            free[name] -= need.get(name, 0.0) * number
     for chosen, number in found:
         index.take(chosen, number)
     return found

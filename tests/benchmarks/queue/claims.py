@@ -102,11 +102,10 @@ async def in_process(url: str, seconds: float, count: int = 1, most: float = flo
         hub = Hub(database, ["waiting"])
         broker = Broker(database, {"job": JobKind(None)}, hub, issuer.job, None, clock.now)
         cores = 8 * count if count > 1 else 1
+        ads = [world.ad(number, cores) for number in range(CLIENTS)]
 
         async def one(number: int, turn: int) -> int:
-            found = await broker.claim(
-                world.SITE, world.ad(number, cores), count, 0.0, f"{time.time_ns()}-{turn}"
-            )
+            found = await broker.claim(world.SITE, ads[number], count, 0.0, f"{time.time_ns()}-{turn}")
             return len(found.tasks)
 
         for turn in range(10):
