@@ -152,7 +152,7 @@ async def rows(connection: Connection, statement: LiteralString, **values: Any) 
 
 
 async def tuples(connection: Connection, statement: LiteralString, **values: Any) -> list[tuple[Any, ...]]:
-    """The same as tuples, in the order of the statement's columns: half the cost for many rows."""
+    """All rows of a statement that returns some, as tuples in the order of its columns: half the cost for many rows."""
     cursor = connection.cursor(row_factory=tuple_row)
     await cursor.execute(statement, values)
     return await cursor.fetchall()
