@@ -96,7 +96,7 @@ SELECT count(pg_advisory_xact_lock(hashtextextended(claim, 0)))
 SELECT task.claim, task.id, task.attempt, task.kind, task.owner, task.spec, extract(epoch FROM task.changed)::float8 AS changed
   FROM unnest(%(claims)s::text[]) AS given (claim)
  CROSS JOIN LATERAL (  -- with its limit: one look into the index for each, not a scan of all assigned tasks
-       SELECT * FROM grid.task WHERE task.claim = given.claim AND state = 'ASSIGNED' LIMIT 1000) AS task
+       SELECT * FROM grid.task WHERE task.claim = given.claim AND (state = 'ASSIGNED') IS TRUE LIMIT 1000) AS task
  ORDER BY task.id
 
 -- name: claim
