@@ -10,13 +10,16 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from starlette.routing import BaseRoute, Route
 
 Json = dict[str, Any]
+SOURCE = ".source"  # a module's text, beside what Python made of it, on hosts that have no sources
 _TYPES = {
     "str": "string",
     "int": "integer",
@@ -130,10 +133,17 @@ def _reads(handler: Callable[..., Any]) -> tuple[dict[str, Json], dict[str, tupl
 
 
 def _calls(handler: Callable[..., Any]) -> Iterator[ast.Call]:
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(handler)))
-    except (OSError, SyntaxError):  # installed without its source
-        return
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(textwrap.dedent(_text_of(handler)))):
         if isinstance(node, ast.Call):
             yield node
+
+
+def _text_of(handler: Callable[..., Any]) -> str:
+    try:
+        return inspect.getsource(handler)
+    except OSError:  # there are no sources
+        beside = Path(sys.modules[handler.__module__].__file__ or "").with_suffix(SOURCE)
+        if not beside.exists():
+            return ""
+        lines = beside.read_text(encoding="utf-8").splitlines(keepends=True)
+        return "".join(inspect.getblock(lines[handler.__code__.co_firstlineno - 1 :]))

@@ -21,8 +21,6 @@ from orchestrator.errors import PermanentError
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "100",
-    "max_wal_size": "2GB",  # checkpoints by time, not every minute of a busy grid: the first write to a page behind
-    "checkpoint_timeout": "15min",  # one puts the whole page into the log
     "logging_collector": "off",
     "log_min_messages": "warning",
     "timezone": "UTC",

@@ -12,9 +12,9 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from orchestrator.runtime import postgres, relocatable
+from orchestrator.runtime import openapi, postgres, relocatable
 
 # Role → the module of its services, and what no module imports by name: the supervisor, PostgreSQL's binaries,
 # and psycopg's compiled half.
@@ -78,6 +78,9 @@ def _contents(role: str) -> _Contents:
     found = relocatable.closure(_ENTRIES[role], [_SOURCES], {"orchestrator"})
     modules, tops = found.modules, {*found.always, *found.sometimes}
     files = {path.relative_to(_SOURCES).as_posix(): path for path in modules.values()}
+    for name, path in list(files.items()):
+        if b": Request" in path.read_bytes():  # it answers calls, and tells how
+            files[str(PurePosixPath(name).with_suffix(openapi.SOURCE))] = path
     for folder in {path.parent for path in modules.values()} - {_PACKAGE}:
         for path in (*folder.iterdir(), *folder.glob("migrations/*")):
             if path.suffix in _DATA:

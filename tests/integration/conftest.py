@@ -31,4 +31,4 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield postgres.url(root)
     finally:
         process.send_signal(signal.SIGINT)  # SIGTERM waits for clients
-        process.wait(20)
+        process.wait(120)  # it writes what it holds to a disk that others use

@@ -159,10 +159,10 @@ class _Builder:
         stdlib.zip_together(self.root / self.stdlib, self.needed_at_once(entry) if entry else None)
 
     def add(self, relative: str, source: Path, *, wrap: bool = False) -> None:
-        """Copy one file: Python sources are compiled, ELF files cut down (with ``wrap`` programs get their
+        """Copy one file: what is to be a Python module is compiled, ELF files cut down (with ``wrap`` programs get their
         launcher), all else taken as it is."""
         target = self.place(relative)
-        if source.suffix == ".py":
+        if target.suffix == ".py":
             self.sources.append((str(source), f"{target}c", relative))
         elif elf.is_elf(source):
             self.binaries.append(source)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -72,6 +75,31 @@ def test_everything_in_it_is_its_own(trees: dict[str, Path], role: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env={}, cwd="/")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 300
+
+
+_DOCUMENT = """
+import json
+from orchestrator.operations import api as operations
+from orchestrator.runtime import openapi
+from orchestrator.software import api as software
+from orchestrator.tasks import api as tasks
+routes = [*tasks.manager_routes(None, None), *tasks.broker_routes(None), *operations.routes(None), *software.routes(None)]
+print(json.dumps(openapi.document("it", routes)))
+"""
+
+
+def test_its_central_tells_of_parameters_and_bodies(trees: dict[str, Path]) -> None:
+    there, here = (
+        subprocess.run(
+            [python, "-c", _DOCUMENT], capture_output=True, text=True, env=env, cwd="/", check=True
+        )
+        for python, env in (
+            (trees["central"] / "bin/python3", {}),
+            (sys.executable, {"PYTHONPATH": os.pathsep.join(sys.path)}),
+        )
+    )
+    assert '"requestBody"' in there.stdout
+    assert json.loads(there.stdout) == json.loads(here.stdout)
 
 
 def test_a_vo_box_gets_nothing_of_central(trees: dict[str, Path]) -> None:
