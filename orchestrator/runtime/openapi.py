@@ -139,9 +139,10 @@ def _calls(handler: Callable[..., Any]) -> Iterator[ast.Call]:
 
 
 def _text_of(handler: Callable[..., Any]) -> str:
+    """The handler's source; "" where there is none."""
     try:
         return inspect.getsource(handler)
-    except OSError:  # there are no sources
+    except OSError:
         beside = Path(sys.modules[handler.__module__].__file__ or "").with_suffix(SOURCE)
         if not beside.exists():
             return ""

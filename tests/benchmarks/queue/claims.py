@@ -187,20 +187,16 @@ async def https(few: world.Central, many: world.Central, seconds: float, figure:
 
 async def measure(server: str, folder: Path, most: int, seconds: float) -> int:
     figure = Figures()
-    urls = [await world.database(server, name) for name in ("few", "one", "many")]
-    await asyncio.to_thread(world.fill, urls[1], 10 * FEW, 1)
+    few, one, many = [await world.database(server, name) for name in ("few", "one", "many")]
+    await asyncio.to_thread(world.fill, one, 10 * FEW, 1)
     begin = time.monotonic()
-    await asyncio.to_thread(world.fill, urls[2], most, CLASSES)
+    await asyncio.to_thread(world.fill, many, most, CLASSES)
     figure("tasks_waiting", most, "tasks")
     figure("task_fill", most / (time.monotonic() - begin), "tasks/s")
-    figure("task_disk", world.disk(urls[2], "grid.task") / most, "B/task")
-    await flat(*urls, seconds, figure)
-    await asyncio.to_thread(world.fill, urls[0], FEW, CLASSES)
-    centrals = [
-        world.Central(folder / url.partition("?")[0].rpartition("/")[2], url)
-        for url in urls
-        if url != urls[1]
-    ]
+    figure("task_disk", world.disk(many, "grid.task") / most, "B/task")
+    await flat(few, one, many, seconds, figure)
+    await asyncio.to_thread(world.fill, few, FEW, CLASSES)
+    centrals = [world.Central(folder / name, url) for name, url in (("few", few), ("many", many))]
     try:
         await https(centrals[0], centrals[1], seconds, figure)
     finally:
