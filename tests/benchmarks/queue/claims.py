@@ -159,9 +159,9 @@ async def flat(few: str, one: str, many: str, seconds: float, figure: Figures) -
     figure("claim_one_class_to_many_classes", ratio("one", "few"), "ratio", least=0.5)
 
 
-async def https(few: world.Central, many: world.Central, seconds: float, figure: Figures) -> None:
-    """Over HTTPS at many waiting tasks, and what a broker's process needs at few and at many; then with as many brokers
-    behind one address as there are cores."""
+async def https(few: world.Central, many: world.Central, tasks: int, seconds: float, figure: Figures) -> None:
+    """Over HTTPS at many waiting tasks, some of which are left, and what a broker's process needs at few and at many; then
+    with as many brokers behind one address as there are cores."""
     pids = {central: central.start("broker") for central in (few, many)}
     await over_https(few, seconds, 1, most=LAP // 2)
     small = world.rss(pids[few])
@@ -173,7 +173,8 @@ async def https(few: world.Central, many: world.Central, seconds: float, figure:
             many.start("broker")
             await over_https(many, seconds, 1, most=LAP // 2)
         name = "claim_https" if brokers == 1 else "claim_https_two_brokers"
-        laps = [await over_https(many, seconds / 2, count) for count in (1, 64) * LAPS]
+        most = tasks / (6 * LAPS)
+        laps = [await over_https(many, seconds / 2, count, most) for count in (1, 64) * LAPS]
         found, bulk = laps[::2], laps[1::2]
         took = sorted(seconds for _, each in found for seconds in each)
         figure(
@@ -198,7 +199,7 @@ async def measure(server: str, folder: Path, most: int, seconds: float) -> int:
     await asyncio.to_thread(world.fill, few, FEW, CLASSES)
     centrals = [world.Central(folder / name, url) for name, url in (("few", few), ("many", many))]
     try:
-        await https(centrals[0], centrals[1], seconds, figure)
+        await https(centrals[0], centrals[1], most, seconds, figure)
     finally:
         for central in centrals:
             central.stop()
