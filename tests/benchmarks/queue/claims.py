@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import statistics
 import sys
@@ -43,7 +44,10 @@ from orchestrator.tasks.hub import Hub
 
 CLASSES, CLIENTS = 1000, 8
 FEW, LAPS = 10_000, 5
-LAP = 6_000  # claims of a lap at most: of FEW, a tenth is for larger nodes, and some are to be left
+WARM, LAP = (
+    1_000,
+    6_000,
+)  # claims before and of a lap at most: of FEW, a tenth is for larger nodes, some are to be left
 _BARE = """
 UPDATE bare SET state = 'ASSIGNED' WHERE id = (
     SELECT id FROM bare WHERE state = 'WAITING' ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED)
@@ -109,34 +113,34 @@ async def in_process(url: str, seconds: float, count: int = 1, most: float = flo
             found = await broker.claim(world.SITE, ads[number], count, 0.0, f"{time.time_ns()}-{turn}")
             return len(found.tasks)
 
-        for turn in range(10):
-            await asyncio.gather(*(one(number, turn) for number in range(CLIENTS)))
+        await rate(seconds, one, WARM)  # plans are made, classes judged
         return (await rate(seconds, one, most))[0]
 
 
-async def over_https(
+def over_https(
     central: world.Central, seconds: float, count: int, most: float = float("inf")
 ) -> tuple[float, list[float]]:
-    """Clients with kept connections to a central's brokers."""
+    """Clients with kept connections to a central's brokers: tasks a second, and the seconds of each call."""
     host, token = f"127.0.0.1:{central.ports['broker']}", central.token(central.vobox())
-    lines = [await central.line("broker") for _ in range(CLIENTS)]
     cores = 8 * count if count > 1 else 1
-    bodies = [
-        json.dumps({"ad": world.ad(number, cores), "count": count, "wait": 0.0, "claim": "%d"})
-        for number in range(CLIENTS)
-    ]
+    mark = 19 * "0"  # as many digits as time.time_ns() has
+    requests = []
+    for number in range(CLIENTS):
+        body = json.dumps({"ad": world.ad(number, cores), "count": count, "wait": 0.0, "claim": mark})
+        requests.append(load.post("/v1/broker/claim", host, token, body.encode()).split(mark.encode()))
 
-    async def one(number: int, _turn: int) -> int:
-        body = (bodies[number] % time.time_ns()).encode()
-        told = await lines[number].call(load.post("/v1/broker/claim", host, token, body))
-        return told.count(b'"attempt":')  # one in each assignment
+    def request(number: int) -> bytes:
+        before, after = requests[number]
+        return before + str(time.time_ns()).encode() + after
 
-    try:
-        await asyncio.gather(*(one(number, -1) for number in range(CLIENTS)))
-        return await rate(seconds, one, most)
-    finally:
-        for line in lines:
-            line.close()
+    with contextlib.ExitStack() as stack:
+        lines = [stack.enter_context(contextlib.closing(central.line("broker"))) for _ in range(CLIENTS)]
+        load.drive(lines, request, _tasks, 0.0, 1)
+        return load.drive(lines, request, _tasks, seconds, most)
+
+
+def _tasks(body: bytes) -> int:
+    return body.count(b'"attempt":')  # one in each assignment
 
 
 async def flat(few: str, one: str, many: str, seconds: float, figure: Figures) -> None:
@@ -159,22 +163,22 @@ async def flat(few: str, one: str, many: str, seconds: float, figure: Figures) -
     figure("claim_one_class_to_many_classes", ratio("one", "few"), "ratio", least=0.5)
 
 
-async def https(few: world.Central, many: world.Central, tasks: int, seconds: float, figure: Figures) -> None:
+def https(few: world.Central, many: world.Central, tasks: int, seconds: float, figure: Figures) -> None:
     """Over HTTPS at many waiting tasks, some of which are left, and what a broker's process needs at few and at many; then
     with as many brokers behind one address as there are cores."""
     pids = {central: central.start("broker") for central in (few, many)}
-    await over_https(few, seconds, 1, most=LAP // 2)
+    over_https(few, seconds, 1, most=LAP // 2)
     small = world.rss(pids[few])
-    await over_https(many, seconds, 1, most=LAP // 2)
+    over_https(many, seconds, 1, most=LAP // 2)
     figure("broker_memory_at_few", small, "MB")
     figure("broker_memory_most_to_few", world.rss(pids[many]) / small, "ratio", 1.1)
     for brokers in (1, 2):
         if brokers == 2:
             many.start("broker")
-            await over_https(many, seconds, 1, most=LAP // 2)
+            over_https(many, seconds, 1, most=LAP // 2)
         name = "claim_https" if brokers == 1 else "claim_https_two_brokers"
-        most = tasks / (6 * LAPS)
-        laps = [await over_https(many, seconds / 2, count, most) for count in (1, 64) * LAPS]
+        most = tasks / (8 * LAPS)
+        laps = [over_https(many, seconds / 2, count, most) for count in (1, 64) * LAPS]
         found, bulk = laps[::2], laps[1::2]
         took = sorted(seconds for _, each in found for seconds in each)
         figure(
@@ -199,7 +203,7 @@ async def measure(server: str, folder: Path, most: int, seconds: float) -> int:
     await asyncio.to_thread(world.fill, few, FEW, CLASSES)
     centrals = [world.Central(folder / name, url) for name, url in (("few", few), ("many", many))]
     try:
-        await https(centrals[0], centrals[1], most, seconds, figure)
+        https(centrals[0], centrals[1], most, seconds, figure)
     finally:
         for central in centrals:
             central.stop()
@@ -208,7 +212,9 @@ async def measure(server: str, folder: Path, most: int, seconds: float) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--most", type=int, default=10_000_000, help="waiting tasks at the upper end")
+    parser.add_argument(
+        "--most", type=int, default=10_000_000, help="waiting tasks at the upper end, 200000 or more"
+    )
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     chosen = parser.parse_args()
     collect_seldom()  # as the programs of a central do; the bare loop has the same

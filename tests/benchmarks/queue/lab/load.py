@@ -1,62 +1,95 @@
 """A load generator: keep-alive HTTPS calls that cost their sender next to nothing, so that the servers are measured.
 
-Requests are made ready beforehand and of an answer only the length is parsed, as programs for this purpose do (wrk,
-hey); the clients of real claims are on other machines.
+Requests are made ready beforehand and of an answer only the length is parsed, by one thread that waits for all
+connections together, as programs for this purpose do (wrk, hey); the clients of real claims are on other machines.
 """
 
 from __future__ import annotations
 
-import asyncio
+import select
+import socket
 import ssl
-from typing import cast
+import time
+from collections.abc import Callable, Sequence
 
 
-class Line(asyncio.Protocol):
+class Line:
     """One connection, one call at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext) -> None:
+        plain = socket.create_connection((host, port), timeout=30)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = tls.wrap_socket(plain, server_hostname=host)
+        self._socket.setblocking(False)
         self._held = bytearray()
-        self._answer: asyncio.Future[bytes] | None = None
-        self._transport: asyncio.WriteTransport | None = None
+        self._end = 0  # of the answer, when its head is there
 
-    @classmethod
-    async def open(cls, host: str, port: int, tls: ssl.SSLContext) -> Line:
-        _, line = await asyncio.get_running_loop().create_connection(cls, host, port, ssl=tls)
-        return line
+    def fileno(self) -> int:
+        return self._socket.fileno()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(exc or ConnectionResetError("closed"))
-
-    def data_received(self, data: bytes) -> None:
-        self._held += data
-        end = self._held.find(b"\r\n\r\n")
-        if end < 0 or self._answer is None:
-            return
-        head = bytes(self._held[:end]).lower()
-        length = int(head.partition(b"content-length:")[2].partition(b"\r")[0])
-        if len(self._held) < end + 4 + length:
-            return
-        body = bytes(self._held[end + 4 :])
+    def send(self, request: bytes) -> None:
+        """Begin a call; small requests go at once."""
+        assert self._socket.send(request) == len(request)
         self._held.clear()
-        if not head.startswith(b"http/1.1 200"):
-            self._answer.set_exception(RuntimeError(f"{head!r} {body!r}"))
-        else:
-            self._answer.set_result(body)
+        self._end = 0
 
-    async def call(self, request: bytes) -> bytes:
-        """The body of the answer; RuntimeError when it is not 200."""
-        assert self._transport is not None
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return await self._answer
+    def receive(self) -> bytes | None:
+        """The body of the answer, None while it is not whole; RuntimeError when it is not 200."""
+        while not self._end or len(self._held) < self._end:
+            try:
+                told = self._socket.recv(1 << 16)
+            except ssl.SSLWantReadError:
+                return None
+            if not told:
+                raise ConnectionResetError("closed")
+            self._held += told
+            if not self._end and (head := self._held.find(b"\r\n\r\n")) >= 0:
+                length = self._held[:head].lower().partition(b"content-length:")[2].partition(b"\r")[0]
+                self._end = head + 4 + int(length)
+        head, _, body = bytes(self._held).partition(b"\r\n\r\n")
+        if not head.lower().startswith(b"http/1.1 200"):
+            raise RuntimeError(f"{head!r} {body!r}")
+        return body
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+        self._socket.close()
+
+
+def drive(
+    lines: Sequence[Line],
+    request: Callable[[int], bytes],
+    got: Callable[[bytes], int],
+    seconds: float,
+    most: float,
+) -> tuple[float, list[float]]:
+    """Each line calls ``request(its number)`` as soon as it was answered, until all have got ``most``; what they get a
+    second, and the seconds of each call, ascending. ``got``: what one answer is worth, more than 0."""
+    took: list[float] = []
+    done, waiting = 0, len(lines)
+    numbers = {line.fileno(): number for number, line in enumerate(lines)}
+    with select.epoll() as ready:
+        for line in lines:
+            ready.register(line, select.EPOLLIN)
+        begin = time.perf_counter()
+        began = [begin] * len(lines)
+        for number, line in enumerate(lines):
+            line.send(request(number))
+        while waiting:
+            for handle, _ in ready.poll():
+                line = lines[number := numbers[handle]]
+                if (body := line.receive()) is None:
+                    continue
+                now = time.perf_counter()
+                worth = got(body)
+                assert worth, "nothing was left to claim"
+                took.append(now - began[number])
+                done += worth
+                if now - begin < seconds and done < most:
+                    began[number] = now
+                    line.send(request(number))
+                else:
+                    waiting -= 1
+    return done / (time.perf_counter() - begin), sorted(took)
 
 
 def post(path: str, host: str, token: str, body: bytes) -> bytes:

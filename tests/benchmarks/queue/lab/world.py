@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -191,13 +190,13 @@ class Central:
         """A token of these claims."""
         return self.signer.sign(claims, self.clock.now(), 3600.0)
 
-    async def line(self, program: str) -> Line:
+    def line(self, program: str) -> Line:
         """A connection of the load generator to one program, which may be starting."""
         tls = tls_context(self.authority.ca)
         for _ in range(300):
             with contextlib.suppress(ConnectionRefusedError):
-                return await Line.open("127.0.0.1", self.ports[program], tls)
-            await asyncio.sleep(0.1)
+                return Line("127.0.0.1", self.ports[program], tls)
+            time.sleep(0.1)
         raise TimeoutError(f"{program} does not listen")
 
     def vobox(self) -> dict[str, Any]:
