@@ -204,7 +204,7 @@ async def run(url: str, most: int, seconds: float) -> int:
         figure("catalogue_disk", size(database(url, "many")) / most, "B/LFN")
         for name in few.rates:
             for each in (few, many):
-                await each.round(name, seconds / 4)  # warms it up
+                await each.round(name, seconds)  # warms it up: the large one's pages come into memory
                 each.rates[name], each.took = [], []
             for _ in range(ROUNDS):
                 for each in (few, many):
