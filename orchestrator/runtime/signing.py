@@ -29,7 +29,7 @@ class TokenSigner:
     def sign(self, claims: Mapping[str, Any], now: float, lifetime: float) -> str:
         """``claims`` with issuer, time of issue and an expiry ``lifetime`` seconds after ``now``.
 
-        Every task that is given away costs a signature, which is a third of what a broker does for it; so this is the
+        Every task that is given away costs a signature, which is half of what a broker does in bulk; so this is the
         one place that writes a token by itself (RFC 7515, section 7.1; RFC 7518, section 3.4), and AWS-LC signs: it
         takes two thirds of OpenSSL's time.
         """

@@ -6,6 +6,7 @@ and DIRAC's TaskQueueDB, which matches too, on MariaDB.
 All in one run on one host, all commits durable; eight clients each on one PostgreSQL, DIRAC by one process and by four.
 What ours does more than the first two: two-sided matching, counts of classes, events, tokens. DIRAC has a queue for each
 of our classes, the same numbers of jobs, and is called as ours is, without a service around it; it installs MariaDB.
+The token of a job, half of what a broker does in bulk, stands beside the library that verifies it and OpenSSL.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import uvloop
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from joserfc import jwt
+from joserfc.jwk import ECKey
 
 sys.path.insert(0, str(Path(__file__).parent / "lab"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
@@ -29,13 +35,16 @@ import world
 from peers.figures import Figures
 from peers.run import cache, environment
 
+from orchestrator.auth.model import job_claims
 from orchestrator.classads import matches
 from orchestrator.jobs.requirements import task_ad
+from orchestrator.runtime.security import new_token_key
+from orchestrator.runtime.signing import TokenSigner
 from orchestrator.tasks.matching import resource_ad
 
 PINNED = ("procrastinate==3.10.0", "pgqueuer[psycopg]==1.6.0")
 DIRAC = Path(__file__).parent / "lab/dirac.txt"
-JOBS, SCANNED = 60_000, 20_000
+JOBS, SCANNED, SIGNED = 60_000, 20_000, 2_000
 WAITING = (10_000, 1_000_000)  # beside DIRAC
 
 
@@ -57,6 +66,30 @@ def scan() -> float:
     found = sum(matches(each, resource) for each in ads)
     assert 0 < found < SCANNED
     return (time.perf_counter() - begin) / SCANNED * 1e6
+
+
+def tokens(figure: Figures) -> None:
+    """Microseconds of a job's token, in turn: ours, the one that joserfc makes, and the bare signature of OpenSSL."""
+    key, told = new_token_key(), job_claims(1, 1, "ada", world.SITE)
+    signer, loaded = TokenSigner(world.VO, key), ECKey.import_key(key)
+    private = ec.generate_private_key(ec.SECP256R1())
+    ways: dict[str, Callable[[], object]] = {
+        "token_ours": lambda: signer.sign(told, 1e9, 3600),
+        "token_by_joserfc": lambda: jwt.encode({"alg": "ES256"}, told, loaded),
+        "signature_by_openssl": lambda: private.sign(bytes(300), ec.ECDSA(hashes.SHA256())),
+    }
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(claims.LAPS):
+        for name, way in ways.items():
+            begin = time.perf_counter()
+            for _ in range(SIGNED):
+                way()
+            took[name].append((time.perf_counter() - begin) / SIGNED * 1e6)
+    for name, each in took.items():
+        figure(name, statistics.median(each), "us")
+    for name in [*ways][1:]:
+        ratio = statistics.median(b / a for a, b in zip(took["token_ours"], took[name], strict=True))
+        figure(f"{name}_to_ours", ratio, "ratio")
 
 
 def dirac(python: Path, server: Path, *numbers: int) -> float:
@@ -121,6 +154,7 @@ def main() -> int:
     with world.server() as url:
         uvloop.run(world.tables(url))
         if chosen.only != "matchers":
+            tokens(figure)
             queues(url, environment(cache(), "queue-peers", PINNED) / "python", chosen.seconds, figure)
         if chosen.only != "queues":
             matchers(url, chosen.seconds, figure)
