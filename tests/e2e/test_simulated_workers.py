@@ -35,6 +35,7 @@ groups:
   vobox: {{role: vobox}}
   farm: {{role: worker, provider: cloud, count: {WORKERS}, offering: small}}
 """
+SHORT = 3.0  # seconds: 99 % of the short jobs end within 2
 JDL = 'Executable = "/bin/echo";\nArguments = "$1";\nTTL = 600;\n'
 
 
@@ -98,12 +99,19 @@ def test_a_machine_that_is_destroyed_takes_its_agent_along_and_its_job_is_tried_
 
 
 def long_one(grid: Grid) -> tuple[int, str] | None:
-    """A new job that still runs when short ones are done, and who has it: agents that have not looked at the cloud since
-    it was told (they do twice a second) make a short one of it."""
+    """A new job that runs for longer than the short ones, and who has it; None when it was a short one: agents that have
+    not looked at the cloud since it was told (they do twice a second) make one of it."""
     number = submitted(grid, 1)[0]
-    time.sleep(3.0)
-    first = running(grid, number, 1)
-    return (number, first) if first else None
+
+    def length() -> str:
+        (job,) = shown(grid, [number])
+        began = [event["at"] for event in job["events"] if event["new"] == "RUNNING"]
+        if job["state"] in FINAL:
+            return "short"
+        return "long" if began and time.time() - began[0] > SHORT else ""
+
+    told = wait_for("it has ended, or has run for long", 30.0, length)
+    return (number, str(grid.job(number)["resource"])) if told == "long" else None
 
 
 def running(grid: Grid, number: int, attempt: int) -> str:

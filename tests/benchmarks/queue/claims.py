@@ -44,10 +44,8 @@ from orchestrator.tasks.hub import Hub
 
 CLASSES, CLIENTS = 1000, 8
 FEW, LAPS = 10_000, 5
-WARM, LAP = (
-    1_000,
-    6_000,
-)  # claims before and of a lap at most: of FEW, a tenth is for larger nodes, some are to be left
+WARM = 1_000  # claims before a lap
+LAP = 6_000  # claims of a lap at most: of FEW, a tenth is for larger nodes, and some are to be left
 _BARE = """
 UPDATE bare SET state = 'ASSIGNED' WHERE id = (
     SELECT id FROM bare WHERE state = 'WAITING' ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED)
@@ -163,22 +161,14 @@ async def flat(few: str, one: str, many: str, seconds: float, figure: Figures) -
     figure("claim_one_class_to_many_classes", ratio("one", "few"), "ratio", least=0.5)
 
 
-def https(few: world.Central, many: world.Central, tasks: int, seconds: float, figure: Figures) -> None:
-    """Over HTTPS at many waiting tasks, some of which are left, and what a broker's process needs at few and at many; then
-    with as many brokers behind one address as there are cores."""
-    pids = {central: central.start("broker") for central in (few, many)}
-    over_https(few, seconds, 1, most=LAP // 2)
-    small = world.rss(pids[few])
-    over_https(many, seconds, 1, most=LAP // 2)
-    figure("broker_memory_at_few", small, "MB")
-    figure("broker_memory_most_to_few", world.rss(pids[many]) / small, "ratio", 1.1)
+def https(central: world.Central, tasks: int, seconds: float, figure: Figures) -> None:
+    """Over HTTPS; then with as many brokers behind one address as there are cores."""
     for brokers in (1, 2):
-        if brokers == 2:
-            many.start("broker")
-            over_https(many, seconds, 1, most=LAP // 2)
+        central.start("broker")
+        over_https(central, seconds, 1, most=LAP // 2)
         name = "claim_https" if brokers == 1 else "claim_https_two_brokers"
         most = tasks / (8 * LAPS)
-        laps = [over_https(many, seconds / 2, count, most) for count in (1, 64) * LAPS]
+        laps = [over_https(central, seconds / 2, count, most) for count in (1, 64) * LAPS]
         found, bulk = laps[::2], laps[1::2]
         took = sorted(seconds for _, each in found for seconds in each)
         figure(
@@ -187,7 +177,6 @@ def https(few: world.Central, many: world.Central, tasks: int, seconds: float, f
         figure(f"{name}_p99", 1000 * took[int(0.99 * len(took))], "ms", 25)
         least = 15_000 if brokers == 1 else None
         figure(f"{name}_by_64", statistics.median(lap for lap, _ in bulk), "tasks/s", least=least)
-    figure("broker_memory", world.rss(pids[many]), "MB")
 
 
 async def measure(server: str, folder: Path, most: int, seconds: float) -> int:
@@ -200,13 +189,11 @@ async def measure(server: str, folder: Path, most: int, seconds: float) -> int:
     figure("task_fill", most / (time.monotonic() - begin), "tasks/s")
     figure("task_disk", world.disk(many, "grid.task") / most, "B/task")
     await flat(few, one, many, seconds, figure)
-    await asyncio.to_thread(world.fill, few, FEW, CLASSES)
-    centrals = [world.Central(folder / name, url) for name, url in (("few", few), ("many", many))]
+    central = world.Central(folder, many)
     try:
-        https(centrals[0], centrals[1], most, seconds, figure)
+        https(central, most, seconds, figure)
     finally:
-        for central in centrals:
-            central.stop()
+        central.stop()
     return figure.end()
 
 
